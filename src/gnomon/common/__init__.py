@@ -1,0 +1,1 @@
+"""What every room may use: errors, hashes, atomic files. Standard library only."""
