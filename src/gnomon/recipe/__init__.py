@@ -1,0 +1,1 @@
+"""What to run, as typed, frozen, hashed values. Knows nothing of torch."""

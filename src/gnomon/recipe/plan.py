@@ -1,0 +1,124 @@
+"""A run's full plan: everything that decides its numbers, and nothing else.
+
+Two runs with the same plan, corpus and numerics are the same run, and have the same id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gnomon.common.errors import GnomonError
+from gnomon.common.hashing import content_hash
+
+PLAN_SCHEMA_VERSION = 1
+# Raised whenever the golden-loss test (tests/train/test_golden_loss.py) changes: an old row is never reused for new numerics.
+NUMERICS_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The transformer's shape. width is a multiple of head_dim; mlp_width = mlp_ratio * width."""
+
+    vocab: int
+    context: int  # tokens a row predicts
+    width: int
+    depth: int  # blocks
+    head_dim: int = 16
+    mlp_ratio: float = 3.0
+    qk_norm: bool = True
+    qk_gain: float = 1.0  # initial value of the qk-norm gain
+    rope_base: float = 10_000.0
+    norm_eps: float = 1e-6
+    embedding_norm: bool = True  # token rows are RMS-normalised on the way in
+    branch_multiplier: float = 1.0  # what a block adds to the stream is multiplied by this (1/l)
+
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise GnomonError(f"family.depth is {self.depth}; a depth is at least 1")
+        if self.width < 1 or self.width % self.head_dim:
+            raise GnomonError(
+                f"family.width is {self.width}, which heads of {self.head_dim} do not divide; "
+                f"a width is a multiple of {self.head_dim}"
+            )
+        if self.vocab < 2 or self.context < 2:
+            raise GnomonError(f"vocabulary {self.vocab} and context {self.context} must both be at least 2")
+
+    @property
+    def heads(self) -> int:
+        return self.width // self.head_dim
+
+    @property
+    def mlp_width(self) -> int:
+        return round(self.mlp_ratio * self.width)
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """The rates after every rule has been applied (see gnomon.model.parametrization for what each role makes of them).
+
+    rate: h, the hidden rate at base width, for this batch and horizon. base_width: where m = width/base_width is 1.
+    embed_ratio: r, what embedding and head take of h. timescale: tau, the fraction of the run over which
+    AdamW averages updates (arXiv:2405.13698). Fractions are of the run's steps.
+    """
+
+    rate: float
+    base_width: int
+    base_depth: int
+    embed_ratio: float
+    timescale: float
+    beta1: float
+    beta2: float
+    eps: float = 1e-12
+    warmup_fraction: float = 0.05
+    decay_fraction: float = 0.8
+    decay_shape: str = "linear"  # linear | sqrt: what the rate does from its plateau to zero
+    clip: float = 1.0  # largest norm of the whole gradient; 0 switches it off
+    z_loss: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything one run needs. tokens = steps * batch_rows * shape.context."""
+
+    shape: ModelShape
+    optimisation: Optimisation
+    steps: int
+    batch_rows: int
+    seed: int  # weights
+    order_seed: int  # order of the rows
+    corpus: str  # hash of the corpus manifest: shards, splits, tokenizer
+    dtype: str = "float32"
+    numerics: int = NUMERICS_VERSION
+    parent: str = ""  # "RUN@STEP" of a branch
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_rows < 1:
+            raise GnomonError(f"a plan of {self.steps} steps of {self.batch_rows} rows trains nothing; both are at least 1")
+
+    @property
+    def batch_tokens(self) -> int:
+        return self.batch_rows * self.shape.context
+
+    @property
+    def tokens(self) -> int:
+        return self.steps * self.batch_tokens
+
+    @property
+    def run_id(self) -> str:
+        """Sixteen hexadecimal digits that name this run: the hash of all of the above."""
+        return content_hash(self)[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Plan:
+        """The plan that to_dict wrote. Raises GnomonError when fields are missing or unknown."""
+        body = {k: v for k, v in value.items() if k != "schema_version"}
+        try:
+            shape = ModelShape(**body.pop("shape"))
+            optimisation = Optimisation(**body.pop("optimisation"))
+            return cls(shape=shape, optimisation=optimisation, **body)
+        except (KeyError, TypeError) as error:
+            raise GnomonError(f"plan: {error}; this is not a plan that this gnomon wrote") from None
