@@ -1,0 +1,1 @@
+"""Who runs a ladder's jobs. Every executor takes the same jobs and leaves the same files."""

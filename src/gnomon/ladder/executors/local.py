@@ -1,0 +1,150 @@
+"""Processes on this machine: one single-thread worker a core, longest job first, nothing finished is done again.
+
+Workers live in groups of their own, so Ctrl-C reaches the parent alone; it asks them to write a checkpoint and waits.
+A worker whose parent dies sees its input end and does the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from gnomon.common.errors import JobFailed
+from gnomon.ladder.jobs import Event, Job, OnEvent
+
+STOP_PATIENCE_S = 60.0  # how long a worker may take to write its last checkpoint
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[str]
+    errors: list[str] = field(default_factory=list)
+    job: Job | None = None
+    reported: bool = False  # a done or failed event came for the job
+
+
+class LocalExecutor:
+    """Runs jobs on `processes` workers. home: where runs live. corpus: the folder of an opened corpus."""
+
+    def __init__(self, home: Path, corpus: Path, processes: int) -> None:
+        self.home, self.corpus, self.processes = home, corpus, max(1, processes)
+
+    def run(self, jobs: Sequence[Job], on_event: OnEvent) -> None:
+        """Do every job; return when all are done. The caller sees each event as it comes.
+
+        Raises JobFailed naming the run when a job failed (after the others are finished), KeyboardInterrupt when the
+        user stopped it (after the workers have written their checkpoints).
+        """
+        waiting = sorted(jobs, key=lambda job: -job.weight)
+        if not waiting:
+            return
+        news: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()
+        workers = [self._start(job.threads, news) for job in waiting[: self.processes]]
+        failures: list[str] = []
+        try:
+            for worker in workers:
+                self._give(worker, waiting)
+            while any(worker.job for worker in workers):
+                worker, event = news.get()
+                if event is None:
+                    self._ended(worker, failures)
+                    continue
+                on_event(event)
+                if event.kind in ("done", "failed"):
+                    if event.kind == "failed":
+                        failures.append(f"run {event.run_id}: {event.body['message']}")
+                    worker.job = None
+                    self._give(worker, waiting)
+        except BaseException:
+            self._stop(workers)
+            raise
+        for worker in workers:
+            worker.process.wait()
+        if failures:
+            raise JobFailed("; ".join(failures))
+        if waiting:
+            raise JobFailed(f"every worker ended early; {len(waiting)} runs are left, give the same command again")
+
+    def _start(self, threads: int, news: queue.Queue[tuple[_Worker, Event | None]]) -> _Worker:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gnomon.ladder.worker", str(self.home), str(self.corpus)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+        worker = _Worker(process)
+        assert process.stdout is not None and process.stderr is not None
+        errors = threading.Thread(target=_collect, args=(process.stderr, worker.errors), daemon=True)
+        errors.start()
+        threading.Thread(target=_listen, args=(worker, process.stdout, errors, news), daemon=True).start()
+        return worker
+
+    @staticmethod
+    def _give(worker: _Worker, waiting: list[Job]) -> None:
+        """Hand the worker its next job, or tell it that there is none."""
+        stdin = worker.process.stdin
+        assert stdin is not None
+        try:
+            if waiting:
+                worker.job = waiting.pop(0)
+                stdin.write(json.dumps(worker.job.to_dict()) + "\n")
+            else:
+                stdin.write("stop\n")
+            stdin.flush()
+        except BrokenPipeError:
+            return  # it has died; the listener's last word says so
+
+    @staticmethod
+    def _ended(worker: _Worker, failures: list[str]) -> None:
+        if worker.job is not None:
+            last = worker.errors[-1] if worker.errors else "no message"
+            code = worker.process.wait()
+            failures.append(f"run {worker.job.plan.run_id}: its worker ended with code {code} ({last})")
+            worker.job = None
+
+    @staticmethod
+    def _stop(workers: Sequence[_Worker]) -> None:
+        """Ask every worker to write its checkpoint and go; insist after a while."""
+        for worker in workers:
+            if worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGINT)
+        for worker in workers:
+            try:
+                worker.process.wait(STOP_PATIENCE_S)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                worker.process.kill()
+                worker.process.wait()
+
+
+def _collect(stream: IO[str], lines: list[str]) -> None:
+    for line in stream:
+        if line.strip():
+            lines.append(line.strip())
+            del lines[:-20]
+
+
+def _listen(
+    worker: _Worker, stream: IO[str], errors: threading.Thread, news: queue.Queue[tuple[_Worker, Event | None]]
+) -> None:
+    for line in stream:
+        try:
+            value = json.loads(line)
+            event = Event(value["kind"], value["run_id"], value["body"])
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue  # a library printed something of its own
+        news.put((worker, event))
+    errors.join(1.0)
+    news.put((worker, None))

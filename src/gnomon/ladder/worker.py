@@ -1,0 +1,115 @@
+"""A worker process: jobs as JSON lines on its input, events as JSON lines on its output.
+
+Ends on `stop`. When its input ends without that word its parent is gone: it writes a checkpoint and ends too.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gnomon.common.errors import GnomonError
+from gnomon.corpus.shards import Corpus
+from gnomon.ladder.jobs import Job, run_folder
+
+if TYPE_CHECKING:
+    from gnomon.train.evaluate import EvalSet
+
+PROGRESS_EVERY_S = 0.5
+
+
+def say(kind: str, run_id: str, body: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps({"kind": kind, "run_id": run_id, "body": body}) + "\n")
+    sys.stdout.flush()
+
+
+class Worker:
+    """Does one job after another on one corpus."""
+
+    def __init__(self, home: Path, corpus: Corpus) -> None:
+        self.home, self.corpus = home, corpus
+
+    @functools.lru_cache(maxsize=16)  # noqa: B019  (lives as long as its process)
+    def evaluation_set(self, split: str, context: int, subset_tokens: int | None) -> EvalSet:
+        from gnomon.ladder.evaluation import evaluation_set
+
+        return evaluation_set(self.corpus, split, context, subset_tokens)
+
+    def do(self, job: Job) -> None:
+        """One job, with its events. What went wrong becomes a `failed` event."""
+        run_id = job.plan.run_id
+        say("started", run_id, {"threads": job.threads})
+        sets = [self.evaluation_set(name, job.plan.shape.context, job.subset_tokens) for name in job.sets]
+        try:
+            body = self._train(job, sets) if job.kind == "train" else self._evaluate(job, sets)
+        except GnomonError as error:
+            say("failed", run_id, {"message": str(error)})
+        else:
+            say("done", run_id, body)
+
+    def _train(self, job: Job, sets: list[EvalSet]) -> dict[str, Any]:
+        from gnomon.train.execution import decide
+        from gnomon.train.trainer import train
+
+        last = 0.0
+
+        def progress(step: int, metrics: dict[str, float]) -> None:
+            nonlocal last
+            if time.monotonic() - last >= PROGRESS_EVERY_S or step == job.plan.steps:
+                last = time.monotonic()
+                say("progress", job.plan.run_id, {"step": step, "steps": job.plan.steps, **metrics})
+
+        result = train(
+            job.plan,
+            self.corpus,
+            run_folder(self.home, job.plan.run_id),
+            execution=decide(job.plan, threads=job.threads),
+            evaluate=sets,
+            callbacks=[progress],
+            registry_head=job.registry_head,
+            mode="auto",
+        )
+        return result.to_dict()
+
+    def _evaluate(self, job: Job, sets: list[EvalSet]) -> dict[str, Any]:
+        from gnomon.common.files import write_json
+        from gnomon.ladder.evaluation import WHOLE_SETS_FILE, WHOLE_SETS_SCHEMA, evaluate_run
+
+        folder = run_folder(self.home, job.plan.run_id)
+        values = evaluate_run(folder, sets, self.corpus, job.threads)
+        write_json(folder / WHOLE_SETS_FILE, {"evaluations": values}, WHOLE_SETS_SCHEMA)
+        return {"evaluations": values}
+
+
+def main() -> None:
+    """python -m gnomon.ladder.worker HOME CORPUS"""
+    home, corpus = Path(sys.argv[1]), Corpus.open(Path(sys.argv[2]))
+    jobs: queue.Queue[Job | None] = queue.Queue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            if line.strip() == "stop":
+                jobs.put(None)
+                return
+            jobs.put(Job.from_dict(json.loads(line)))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=read, daemon=True).start()
+    worker = Worker(home, corpus)
+    try:
+        while (job := jobs.get()) is not None:
+            worker.do(job)
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
