@@ -75,6 +75,7 @@ class Optimisation:
     decay_shape: str = "linear"  # linear | sqrt: what the rate does from its plateau to zero
     clip: float = 1.0  # largest norm of the whole gradient; 0 switches it off
     z_loss: float = 1e-4
+    embedding_exponent: float = -0.5  # the embedding's rate is r h m^x (arXiv:2506.15025)
 
 
 @dataclass(frozen=True)

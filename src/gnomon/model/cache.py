@@ -1,0 +1,84 @@
+"""Keys and values of the tokens a model has read, in fixed slots, so that a batch may hold rows of different lengths.
+
+B rows (slots), T new tokens a row, S slots of a row looked at, H heads, E head width, L layers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gnomon.common.errors import GnomonError
+from gnomon.recipe.plan import ModelShape
+
+
+class Cache:
+    """Room for `rows` rows of at most `capacity` tokens. Row b has read lengths_B[b] tokens; what is beyond is unseen.
+
+    keys, values: [L, B, H, capacity, E]. Filled by Transformer.forward(tokens, cache=...), which adds T tokens to every
+    row. Prompts of different lengths: pad on the right, run once, then truncate to the true lengths.
+    """
+
+    def __init__(
+        self,
+        shape: ModelShape,
+        rows: int,
+        capacity: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """capacity: tokens a row can hold, shape.context when None. Raises GnomonError when it is more than that."""
+        capacity = shape.context if capacity is None else capacity
+        if rows < 1 or not 1 <= capacity <= shape.context:
+            raise GnomonError(
+                f"a cache of {rows} rows of {capacity} tokens; at least one row, and 1 to {shape.context} tokens"
+            )
+        size = (shape.depth, rows, shape.heads, capacity, shape.head_dim)
+        self.keys = torch.zeros(size, dtype=dtype, device=device)
+        self.values = torch.zeros(size, dtype=dtype, device=device)
+        self.lengths_B = torch.zeros(rows, dtype=torch.long, device=device)
+
+    @property
+    def capacity(self) -> int:
+        return self.keys.shape[3]
+
+    def slots(self, start: int, stop: int) -> Cache:
+        """Rows start to stop as a cache of their own that shares this one's memory: prefill there, decode here."""
+        view = object.__new__(Cache)
+        view.keys, view.values = self.keys[:, start:stop], self.values[:, start:stop]
+        view.lengths_B = self.lengths_B[start:stop]
+        return view
+
+    def truncate(self, lengths_B: Tensor) -> None:
+        """Forget all but the first lengths_B[b] tokens of each row; 0 empties a row for its next use."""
+        if bool((lengths_B < 0).any()) or bool((lengths_B > self.lengths_B).any()):
+            raise GnomonError(
+                f"truncating rows of {self.lengths_B.tolist()} tokens to {lengths_B.tolist()}; "
+                "a new length is between 0 and the old one"
+            )
+        self.lengths_B.copy_(lengths_B)
+
+    def positions(self, steps: int) -> Tensor:
+        """Positions [B, T] of the next `steps` tokens. Raises GnomonError when a row has no room for them."""
+        longest = int(self.lengths_B.max())
+        if longest + steps > self.capacity:
+            raise GnomonError(f"{longest} tokens read and {steps} more; this cache holds {self.capacity} a row")
+        return self.lengths_B[:, None] + torch.arange(steps, device=self.lengths_B.device)
+
+    def append(self, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Write one layer's new keys and values behind each row's own past.
+
+        Returns keys and values [B, H, S, E] and the mask [B, 1, T, S] of what each new token may see.
+        """
+        positions_BT = self.positions(k_BHTE.shape[2])
+        slots = int(positions_BT.max()) + 1
+        row_B1 = torch.arange(k_BHTE.shape[0], device=k_BHTE.device)[:, None]
+        self.keys[layer].transpose(1, 2)[row_B1, positions_BT] = k_BHTE.transpose(1, 2).to(self.keys.dtype)
+        self.values[layer].transpose(1, 2)[row_B1, positions_BT] = v_BHTE.transpose(1, 2).to(self.values.dtype)
+        seen_B1TS = torch.arange(slots, device=k_BHTE.device) <= positions_BT[:, None, :, None]
+        keys_BHSE, values_BHSE = self.keys[layer, :, :, :slots], self.values[layer, :, :, :slots]
+        return keys_BHSE.to(k_BHTE.dtype), values_BHSE.to(v_BHTE.dtype), seen_B1TS
+
+    def advance(self, steps: int) -> None:
+        """All layers have appended `steps` tokens: count them."""
+        self.lengths_B += steps

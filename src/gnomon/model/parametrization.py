@@ -1,0 +1,151 @@
+"""Which init, rate, decay and epsilon each weight gets, decided by its name: one role table, no attributes on tensors.
+
+CompleteP with alpha = 1 (arXiv:2505.01618), the decay as a timescale of the run (arXiv:2405.13698), embedding rate
+falling with the root of the width (arXiv:2506.15025). m = width / base_width; 1/l sits in shape.branch_multiplier.
+Optimisation.rate is h: batch and horizon are already in it (ladder/family.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+from torch import nn
+
+from gnomon.common.errors import GnomonError
+from gnomon.model.transformer import Transformer
+from gnomon.recipe.plan import ModelShape, Optimisation
+
+
+class Role(StrEnum):
+    EMBEDDING = "embedding"
+    HIDDEN = "hidden"  # reads the stream: q, k, v, gate, up
+    OUTPUT = "output"  # writes to the stream: attention out, mlp down
+    GAIN = "gain"
+    HEAD = "head"
+
+
+ROLE_OF_NAME: tuple[tuple[str, Role], ...] = (
+    (r"embedding\.weight", Role.EMBEDDING),
+    (r"blocks\.\d+\.attention\.[qkv]\.weight", Role.HIDDEN),
+    (r"blocks\.\d+\.mlp\.(gate|up)\.weight", Role.HIDDEN),
+    (r"blocks\.\d+\.attention\.out\.weight", Role.OUTPUT),
+    (r"blocks\.\d+\.mlp\.down\.weight", Role.OUTPUT),
+    (r"blocks\.\d+\.(attention_norm|mlp_norm|attention\.q_norm|attention\.k_norm)\.weight", Role.GAIN),
+    (r"norm\.weight", Role.GAIN),
+    (r"head\.weight", Role.HEAD),
+)
+QK_GAIN = r"blocks\.\d+\.attention\.[qk]_norm\.weight"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one weight gets.
+
+    init_std: standard deviation of its first values; 0 for constants (a gain's constant is initial_gain).
+    rate: AdamW's rate at schedule 1. decay: the share of itself it loses per step at schedule 1, whatever the rate.
+    eps: AdamW's epsilon.
+    """
+
+    role: Role
+    init_std: float
+    rate: float
+    decay: float
+    eps: float
+
+
+def role_of(name: str) -> Role:
+    """The role of the parameter with this name. Raises GnomonError when no role is known for it."""
+    for pattern, role in ROLE_OF_NAME:
+        if re.fullmatch(pattern, name):
+            return role
+    raise GnomonError(f"parameter {name}: no role is known for it; name its role in model/parametrization.py")
+
+
+def roles(model: nn.Module) -> dict[str, Role]:
+    """The role of every parameter by name. Raises GnomonError for a parameter that the table does not know."""
+    return {name: role_of(name) for name, _ in model.named_parameters()}
+
+
+def effective_decay(timescale: float, steps: int) -> float:
+    """Fraction by which a decayed weight shrinks per step at schedule 1.
+
+    timescale: fraction of the run over which updates are averaged (tau in arXiv:2405.13698), dimensionless.
+    steps: optimiser steps in the run. Raises GnomonError when either is not positive.
+    """
+    if timescale <= 0 or steps <= 0:
+        raise GnomonError(f"timescale {timescale} over {steps} steps; both are greater than 0")
+    return 1 / (timescale * steps)
+
+
+def setting(role: Role, fan_in: int, width: int, optimisation: Optimisation, steps: int) -> Setting:
+    """One row of the role table. fan_in: length of the weight's rows, what it multiplies."""
+    h, m, r = optimisation.rate, width / optimisation.base_width, optimisation.embed_ratio
+    decay = effective_decay(optimisation.timescale, steps)
+    init_std, rate, decay = {
+        Role.EMBEDDING: (1.0, r * h * m**optimisation.embedding_exponent, 0.0),
+        Role.HIDDEN: (fan_in**-0.5, h / m, decay),
+        Role.OUTPUT: (0.0, h / m, decay),
+        Role.GAIN: (0.0, h, 0.0),
+        Role.HEAD: (0.0, r * h / m, 0.0),
+    }[role]
+    return Setting(role, init_std, rate, decay, optimisation.eps)
+
+
+def settings(shape: ModelShape, optimisation: Optimisation, steps: int) -> dict[str, Setting]:
+    """The setting of every parameter of a shape's model, by name, for a run of `steps` steps."""
+    with torch.device("meta"):
+        model = Transformer(shape)
+    return {
+        name: setting(role_of(name), parameter.shape[-1], shape.width, optimisation, steps)
+        for name, parameter in model.named_parameters()
+    }
+
+
+def initial_gain(name: str, shape: ModelShape) -> float:
+    """What a gain starts from: shape.qk_gain inside attention, 1 elsewhere."""
+    return shape.qk_gain if re.fullmatch(QK_GAIN, name) else 1.0
+
+
+@torch.no_grad()
+def initialise(model: Transformer, optimisation: Optimisation, seed: int) -> None:
+    """Give every parameter its first values, each from a generator of its own seeded by (seed, name).
+
+    So neither the order of the parameters nor the device matters. Raises GnomonError for unknown names.
+    """
+    for name, parameter in model.named_parameters():
+        role = role_of(name)
+        std = setting(role, parameter.shape[-1], model.shape.width, optimisation, steps=1).init_std
+        if role is Role.GAIN:
+            parameter.fill_(initial_gain(name, model.shape))
+        elif std == 0:
+            parameter.zero_()
+        else:
+            digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+
+
+def parameter_groups(
+    model: nn.Module, shape: ModelShape, optimisation: Optimisation, steps: int
+) -> list[dict[str, Any]]:
+    """The model's parameters grouped by equal rate, decay and epsilon, in the model's order.
+
+    Each group: params (tensors), names (in the same order), rate, decay, eps. Raises GnomonError for unknown names.
+    """
+    table = settings(shape, optimisation, steps)
+    groups: dict[tuple[float, float, float], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        role_of(name)
+        row = table[name]
+        key = (row.rate, row.decay, row.eps)
+        group = groups.setdefault(
+            key, {"params": [], "names": [], "rate": row.rate, "decay": row.decay, "eps": row.eps}
+        )
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return list(groups.values())

@@ -1,0 +1,143 @@
+"""A decoder-only transformer: token rows in, logits out.
+
+Pre-norm blocks of causal attention with rotary positions (arXiv:2104.09864) and a gated MLP (SwiGLU, arXiv:2002.05202),
+RMSNorm (arXiv:1910.07467), optional qk-norm, no biases, an untied head. Both branches of a block are multiplied by
+shape.branch_multiplier (1/l in arXiv:2505.01618). Which init, rate and decay each weight gets: parametrization.py.
+
+B batch, T time, S keys seen, D width, H heads, E head width, F MLP width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gnomon.common.errors import GnomonError
+from gnomon.model.cache import Cache
+from gnomon.recipe.plan import ModelShape
+
+
+class Gain(nn.Module):
+    """RMSNorm over the last axis, then one learned gain a coordinate."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+def rotary_tables(context: int, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosine and signed sine [context, head_dim] of the angles t * base^(-2i/E), for coordinate pairs (i, i + E/2)."""
+    powers = torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim
+    angles = torch.arange(context, dtype=torch.float64)[:, None] * base**-powers
+    cosine, sine = angles.cos(), angles.sin()
+    return torch.cat([cosine, cosine], -1).float(), torch.cat([-sine, sine], -1).float()
+
+
+def rotate(x_BHTE: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Turn each coordinate pair (i, i + E/2) by its position's angle; the tables broadcast against x_BHTE."""
+    first, second = x_BHTE.chunk(2, -1)
+    return x_BHTE * cosine + torch.cat([second, first], -1) * sine
+
+
+class Attention(nn.Module):
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        width, self.head_dim = shape.width, shape.head_dim
+        self.q = nn.Linear(width, width, bias=False)
+        self.k = nn.Linear(width, width, bias=False)
+        self.v = nn.Linear(width, width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.q_norm = Gain(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity()
+        self.k_norm = Gain(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity()
+
+    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], cache: Cache | None, layer: int) -> Tensor:
+        q_BHTE, k_BHTE, v_BHTE = (
+            project(x_BTD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for project in (self.q, self.k, self.v)
+        )
+        q_BHTE = rotate(self.q_norm(q_BHTE), *rotary)
+        k_BHTE = rotate(self.k_norm(k_BHTE), *rotary)
+        if cache is None:
+            mixed_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True)
+        else:
+            k_BHSE, v_BHSE, seen_B1TS = cache.append(layer, k_BHTE, v_BHTE)
+            mixed_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, attn_mask=seen_B1TS)
+        return self.out(mixed_BHTE.transpose(1, 2).flatten(-2))
+
+
+class Mlp(nn.Module):
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.gate = nn.Linear(shape.width, shape.mlp_width, bias=False)
+        self.up = nn.Linear(shape.width, shape.mlp_width, bias=False)
+        self.down = nn.Linear(shape.mlp_width, shape.width, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD))
+
+
+class Block(nn.Module):
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.branch_multiplier = shape.branch_multiplier
+        self.attention_norm = Gain(shape.width, shape.norm_eps)
+        self.attention = Attention(shape)
+        self.mlp_norm = Gain(shape.width, shape.norm_eps)
+        self.mlp = Mlp(shape)
+
+    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], cache: Cache | None, layer: int) -> Tensor:
+        attended_BTD = self.attention(self.attention_norm(x_BTD), rotary, cache, layer)
+        x_BTD = torch.add(x_BTD, attended_BTD, alpha=self.branch_multiplier)
+        return torch.add(x_BTD, self.mlp(self.mlp_norm(x_BTD)), alpha=self.branch_multiplier)
+
+
+class Transformer(nn.Module):
+    """The model of a shape. Its weights are whatever torch leaves there until parametrization.initialise sets them."""
+
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocab, shape.width)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
+        self.norm = Gain(shape.width, shape.norm_eps)
+        self.head = nn.Linear(shape.width, shape.vocab, bias=False)
+        cosine, sine = rotary_tables(shape.context, shape.head_dim, shape.rope_base)
+        self.register_buffer("cosine", cosine, persistent=False)
+        self.register_buffer("sine", sine, persistent=False)
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """Rows of the embedding table [B, T, D], RMS-normalised when the shape says so."""
+        x_BTD = self.embedding(tokens_BT)
+        return F.rms_norm(x_BTD, (self.shape.width,), None, self.shape.norm_eps) if self.shape.embedding_norm else x_BTD
+
+    def hidden(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
+        """What the head reads, [B, T, D], after the last norm.
+
+        tokens_BT: integers [B, T]. With a cache, row b's tokens take the positions after those it already holds.
+        Raises GnomonError when a row would be longer than shape.context.
+        """
+        steps = tokens_BT.shape[1]
+        if steps > self.shape.context:
+            raise GnomonError(f"a row of {steps} tokens; this model reads at most {self.shape.context}")
+        if cache is None:
+            rotary = self.cosine[:steps], self.sine[:steps]
+        else:
+            positions_BT = cache.positions(steps)
+            rotary = self.cosine[positions_BT].unsqueeze(1), self.sine[positions_BT].unsqueeze(1)
+        x_BTD = self.embed(tokens_BT)
+        for layer, block in enumerate(self.blocks):
+            x_BTD = block(x_BTD, rotary, cache, layer)
+        if cache is not None:
+            cache.advance(steps)
+        return self.norm(x_BTD)
+
+    def forward(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
+        """Logits [B, T, V] of the token after each one. See hidden for tokens_BT, cache and errors."""
+        return self.head(self.hidden(tokens_BT, cache))
