@@ -141,6 +141,7 @@ class Budget(Value):
 
 class LadderRecipe(Value):
     budgets: tuple[Budget, ...] = Field(min_length=1)
+    tuning_flops: float = Field(0.0, ge=0)  # spent to find this recipe, on the development set; counted, not hidden
 
 
 class TargetRecipe(Value):
