@@ -1,0 +1,1 @@
+"""Bytes to documents to marked, deduplicated, split, tokenised shards to the token rows of step t. Knows no model."""
