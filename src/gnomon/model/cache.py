@@ -11,6 +11,10 @@ from torch import Tensor
 from gnomon.common.errors import GnomonError
 from gnomon.recipe.plan import ModelShape
 
+# Attention sums over its keys by vector registers, and a cut register rounds differently. Whole blocks of them, where
+# what a row may not see adds exact zeros, give a row the same bits however long its neighbours are.
+BLOCK = 64
+
 
 class Cache:
     """Room for `rows` rows of at most `capacity` tokens. Row b has read lengths_B[b] tokens; what is beyond is unseen.
@@ -71,7 +75,7 @@ class Cache:
         Returns keys and values [B, H, S, E] and the mask [B, 1, T, S] of what each new token may see.
         """
         positions_BT = self.positions(k_BHTE.shape[2])
-        slots = int(positions_BT.max()) + 1
+        slots = min(self.capacity, -(-(int(positions_BT.max()) + 1) // BLOCK) * BLOCK)
         row_B1 = torch.arange(k_BHTE.shape[0], device=k_BHTE.device)[:, None]
         self.keys[layer].transpose(1, 2)[row_B1, positions_BT] = k_BHTE.transpose(1, 2).to(self.keys.dtype)
         self.values[layer].transpose(1, 2)[row_B1, positions_BT] = v_BHTE.transpose(1, 2).to(self.values.dtype)

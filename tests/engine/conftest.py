@@ -1,0 +1,71 @@
+"""A small model with weights that mean something to nobody, and a vocabulary of the 256 bytes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+
+class Bytes:
+    """Token 0 ends a document, token b + 1 is byte b."""
+
+    end_id = 0
+
+    def byte_strings(self) -> list[bytes]:
+        return [b""] + [bytes([b]) for b in range(256)]
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(b + 1 for b in text.encode())
+
+
+def random_model(context: int = 48, width: int = 32, seed: int = 0):
+    import torch
+
+    from gnomon.model.transformer import Transformer
+    from gnomon.recipe.plan import ModelShape
+
+    model = Transformer(ModelShape(vocab=257, context=context, width=width, depth=2, head_dim=16))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                scale = 1.0 if name.startswith("embedding") else 2.0 * parameter.shape[1] ** -0.5
+                parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+@pytest.fixture
+def vocabulary() -> Bytes:
+    return Bytes()
+
+
+@pytest.fixture
+def make_engine(vocabulary):
+    from gnomon.engine.torch_engine import TorchEngine
+
+    return lambda slots=4, **shape: TorchEngine(random_model(**shape), vocabulary, slots=slots)
+
+
+def collected(events) -> dict[int, SimpleNamespace]:
+    """Every request's tokens, log-probabilities, text, end and dropped tokens."""
+    from gnomon.engine.protocol import Finished, Started, Token
+
+    samples: dict[int, SimpleNamespace] = {}
+    for event in events:
+        if isinstance(event, Started):
+            samples[event.request] = SimpleNamespace(tokens=[], logs=[], text="", reason=None, dropped=event.dropped)
+        elif isinstance(event, Token):
+            samples[event.request].tokens.append(event.token)
+            samples[event.request].logs.append(event.log_probability)
+            samples[event.request].text += event.text
+        elif isinstance(event, Finished):
+            samples[event.request].text += event.text
+            samples[event.request].reason = event.reason
+            assert event.tokens == len(samples[event.request].tokens)
+    return samples
+
+
+@pytest.fixture
+def collect():
+    return collected
