@@ -92,6 +92,7 @@ class Plan:
     dtype: str = "float32"
     numerics: int = NUMERICS_VERSION
     parent: str = ""  # "RUN@STEP" of a branch
+    study: str = ""  # the study a target belongs to; empty for rungs, which studies may share
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_rows < 1:

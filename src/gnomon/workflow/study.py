@@ -29,7 +29,7 @@ from gnomon.ladder.table import read_result, run_table
 from gnomon.recipe.flops import matmul_parameters, train_flops
 from gnomon.recipe.plan import Plan
 from gnomon.recipe.values import Recipe
-from gnomon.registry import Entry, Registry, require_entry, seeds_from
+from gnomon.registry import Entry, Problem, Registry, hash_of_target, require_entry, seeds_from, without_seeds
 
 OUTCOME_DEFINITION = "bits per byte on the whole held-out set, after the last step of the decay, from the final weights"
 DIVERGENCE_RULE = "a target whose loss is not a number, or ends above its first logged loss, counts as a miss of every metric"
@@ -143,9 +143,8 @@ class Study:
     @cached_property
     def target_plan(self) -> Plan:
         """The target's plan before its seeds are known; they come from the entry's hash."""
-        return dataclasses.replace(
-            self.family.at(self.recipe.target.compute, self.recipe.target.width), seed=0, order_seed=0
-        )
+        plan = self.family.at(self.recipe.target.compute, self.recipe.target.width)
+        return dataclasses.replace(plan, seed=0, order_seed=0, study=f"{self.recipe.name}-{self.recipe.seed}")
 
     @property
     def target(self) -> Target:
@@ -193,13 +192,8 @@ class Study:
     # -- registry ------------------------------------------------------------------------------------------------------
 
     @property
-    def target_identity(self) -> dict[str, Any]:
-        """What makes the target this target: its plan without seeds, and the study that asked for it."""
-        return {"plan": self.target_plan.to_dict(), "study": self.recipe.name, "study_seed": self.recipe.seed}
-
-    @property
     def target_hash(self) -> str:
-        return content_hash(self.target_identity)
+        return hash_of_target(self.target_plan.to_dict())
 
     def entry(self) -> Entry | None:
         """The scored entry of the target: the first one, if there is any."""
@@ -219,7 +213,7 @@ class Study:
         context = self.recipe.family.context
         return self.registry.register(
             {
-                "target": self.target_identity,
+                "target": without_seeds(self.target_plan.to_dict()),
                 "target_hash": self.target_hash,
                 "target_compute": self.target.compute,
                 "evaluation_sets": {n: evaluation_set(self.corpus, n, context, None).hash for n in self.held_out},
@@ -262,16 +256,26 @@ class Study:
         return result
 
     def close(self, entry: Entry, result: dict[str, Any]) -> None:
-        """Put the outcome into the registry, once."""
-        if any(e.body.get("forecast") == entry.hash for e in self.registry.entries("outcome")):
-            return
-        evaluations = {n: result["evaluations"][n] for n in self.held_out} if result["status"] == "done" else {}
+        """Put the outcome into the registry; a second time changes nothing."""
+        done = result["status"] == "done"
         self.registry.close(
             entry.hash,
             {
                 "run_id": result["run_id"],
                 "status": result["status"],
-                "registry_head": result["registry_head"],
-                "evaluations": evaluations,
+                "registry_heads": [result["registry_head"]],
+                "evaluations": {n: result["evaluations"][n] for n in self.held_out} if done else {},
             },
         )
+
+    def verify(self) -> list[Problem]:
+        """What is wrong with the registry, cross-checked against every run here; warnings left out."""
+        return verify_home_registry(self.home)
+
+
+def verify_home_registry(home: Path) -> list[Problem]:
+    """Problems of a home's registry: its chain, and its entries against the runs, both ways; warnings left out."""
+    registry = Registry(home / "forecasts.jsonl")
+    runs = [result for folder in sorted(home.glob("runs/*")) if (result := read_result(folder)) is not None]
+    heads = [run["registry_head"] for run in runs if run["registry_head"]]
+    return [p for p in registry.verify(heads, runs) if not p.warning]

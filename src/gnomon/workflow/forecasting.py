@@ -1,0 +1,63 @@
+"""`gnomon forecast`: anybody's run table in, the doctor's findings or a forecast out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from gnomon.common.errors import GnomonError
+from gnomon.forecast import Forecast, Target, doctor, fit, read
+from gnomon.ladder.jobs import run_folder
+from gnomon.ladder.table import read_result
+from gnomon.recipe.values import Recipe
+from gnomon.workflow.study import Study
+
+
+def doctor_lines(path: Path, metric: str) -> Iterator[str]:
+    """One line a finding."""
+    findings = doctor(read(path), metric)
+    for finding in findings:
+        rows = f" [{', '.join(finding.rows[:6])}{' …' if len(finding.rows) > 6 else ''}]" if finding.rows else ""
+        yield f"{finding.severity:8} {finding.code}: {finding.message}{rows}"
+    yield "nothing found that would ruin a forecast" if not findings else f"{len(findings)} findings"
+
+
+def fit_table(path: Path, metric: str, compute: float, parameters: float | None) -> tuple[Forecast, list[str]]:
+    """Forecast a run of that compute; on the optimal allocation when parameters is None."""
+    fitted = fit(read(path), metric)
+    if parameters is None:
+        target = fitted.optimal(compute)
+    else:
+        target = Target(compute, parameters, fitted.tokens(compute, parameters))
+    forecast = fitted.predict(target)
+    return forecast, forecast_lines(forecast)
+
+
+def forecast_lines(forecast: Forecast) -> list[str]:
+    """A forecast in words: the number, its interval, what the interval is made of, what each law said."""
+    q = forecast.quantiles
+    lines = [
+        f"{forecast.metric}: {forecast.median:.4f} {forecast.unit}, 90 % between {q['0.05']:.4f} and {q['0.95']:.4f} "
+        f"(± {forecast.half_width_pct:.1f} %); the best rung has {forecast.last_point:.4f}",
+        "interval: " + ", ".join(f"{name} {share:.0%}" for name, share in forecast.shares.items()),
+    ]
+    lines += [f"  {c['name']:24} {c['median']:.4f}  weight {c['weight']:.2f}" for c in forecast.components]
+    return lines + [f"  note: {warning}" for warning in forecast.warnings]
+
+
+def register(recipe: Recipe, home: Path) -> Iterator[str]:
+    """Seal the forecast of a recipe's target; its ladder must be finished."""
+    study = Study(recipe, home, 1)
+    study.check_target()
+    missing = [r for r in study.rungs if read_result(run_folder(home, r.plan.run_id)) is None]
+    if missing:
+        raise GnomonError(
+            f"forecast register: {len(missing)} of {len(study.rungs)} rungs have no result yet; "
+            f"`gnomon ladder run {recipe.name}` trains them"
+        )
+    table = study.write_table()
+    forecasts, warnings = study.forecast(table)
+    entry = study.seal(forecasts, warnings, table)
+    yield f"sealed as {entry.hash[:12]}"
+    for forecast in forecasts.values():
+        yield from forecast_lines(forecast)

@@ -1,0 +1,157 @@
+"""`gnomon train`: a new run, a resumed one, or a branch; three ways in that cannot be mistaken for each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from gnomon.common.errors import GnomonError
+from gnomon.corpus.shards import Corpus
+from gnomon.ladder.evaluation import evaluation_set
+from gnomon.ladder.family import Family
+from gnomon.ladder.jobs import Event, run_folder
+from gnomon.ladder.store import RunStore
+from gnomon.recipe.flops import train_flops_per_token
+from gnomon.recipe.load import load_recipe, shipped_recipes
+from gnomon.recipe.plan import Plan
+from gnomon.registry import require_entry
+from gnomon.workflow.display import Display
+from gnomon.workflow.quickstart import folder_corpus
+from gnomon.workflow.study import Study
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asked for. Exactly one of what, resume and branch is given."""
+
+    what: str = ""
+    overrides: tuple[str, ...] = ()
+    resume: str = ""
+    branch: str = ""
+    steps: int = 0
+    compute: float | None = None
+    width: int | None = None
+    unregistered: bool = False
+    inexact: bool = False
+
+
+def train_one(wish: Wish, home: Path, cores: int, display: Display) -> str:
+    """Train one model and return one line that says where it is and how good it became."""
+    if sum(map(bool, (wish.what, wish.resume, wish.branch))) != 1:
+        raise GnomonError("train: give one of a folder or recipe (a new run), --resume RUN, or --branch RUN@STEP")
+    if wish.resume:
+        return _resume(wish, home, display)
+    if wish.branch:
+        return _branch(wish, home, display)
+    return _new(wish, home, cores, display)
+
+
+def _new(wish: Wish, home: Path, cores: int, display: Display) -> str:
+    folder = Path(wish.what)
+    recipe = load_recipe("quickstart" if folder.is_dir() else wish.what, wish.overrides)
+    if folder.is_dir():
+        recipe = recipe.model_copy(update={"name": "folder", "corpus": folder_corpus(recipe.corpus, folder)})
+    elif wish.what not in shipped_recipes() and not folder.exists():
+        raise GnomonError(f"train {wish.what}: neither a folder of text nor a recipe")
+    if wish.width:
+        recipe = recipe.model_copy(update={"target": recipe.target.model_copy(update={"width": wish.width})})
+    if wish.compute:
+        recipe = recipe.model_copy(update={"target": recipe.target.model_copy(update={"compute": wish.compute})})
+    study = Study(recipe, home, cores)
+    corpus = study.build(display.reading)
+    if folder.is_dir():
+        plan = wish.compute and study.family.at(wish.compute, recipe.target.width) or _one_epoch(study, corpus)
+        return _train(plan, corpus, home, cores, display, registry_head="")
+    if wish.unregistered:
+        plan = study.family.at(recipe.target.compute, recipe.target.width)
+        return _train(plan, corpus, home, cores, display, registry_head="")
+    entry = require_entry(study.registry, study.target_hash)
+    result = study.run_target(entry, display.target)
+    study.close(entry, result)
+    return _line(home, result["run_id"], result["evaluations"])
+
+
+def _one_epoch(study: Study, corpus: Corpus) -> Plan:
+    """The recipe's target, or the run that reads the text once if that is less."""
+    width, family = study.recipe.target.width, study.family
+    once = len(corpus.tokens("train")) * train_flops_per_token(family.shape(width))
+    return family.at(min(once, study.recipe.target.compute), width)
+
+
+def _resume(wish: Wish, home: Path, display: Display) -> str:
+    folder = RunStore(home).find(wish.resume)
+    plan = read_plan(folder)
+    return _train(plan, _corpus_of(plan, home), home, None, display, registry_head=None, mode="resume", inexact=wish.inexact)
+
+
+def _branch(wish: Wish, home: Path, display: Display) -> str:
+    from gnomon.train.branch import branch_plan
+
+    run, at, step = wish.branch.partition("@")
+    if not at or not step.isdigit():
+        raise GnomonError(f"--branch {wish.branch}: write it as RUN@STEP, for example 3f2a@1000")
+    parent = RunStore(home).find(run)
+    plan = branch_plan(parent, int(step), wish.steps)
+    return _train(plan, _corpus_of(plan, home), home, None, display, registry_head="", branch_from=parent)
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan a run was started with."""
+    from gnomon.common.files import read_json
+    from gnomon.recipe.plan import PLAN_SCHEMA_VERSION
+
+    return Plan.from_dict(read_json(folder / "plan.json", PLAN_SCHEMA_VERSION))
+
+
+def _corpus_of(plan: Plan, home: Path) -> Corpus:
+    """The corpus a plan was made for, by its hash."""
+    for folder in sorted((home / "corpora").glob("*/manifest.json")):
+        corpus = Corpus.open(folder.parent)
+        if corpus.hash == plan.corpus:
+            return corpus
+    raise GnomonError(f"run {plan.run_id}: its corpus {plan.corpus[:16]} is not in {home / 'corpora'}; build it again first")
+
+
+def _train(
+    plan: Plan,
+    corpus: Corpus,
+    home: Path,
+    cores: int | None,
+    display: Display,
+    registry_head: str | None,
+    mode: str = "auto",
+    inexact: bool = False,
+    branch_from: Path | None = None,
+) -> str:
+    from gnomon.train.execution import decide
+    from gnomon.train.trainer import train
+
+    sets = [
+        evaluation_set(corpus, name, plan.shape.context, None)
+        for name in ("codebase", "documents")
+        if corpus.has(name) and (name == "documents" or registry_head)
+    ]
+    display.training(plan)
+
+    def progress(step: int, metrics: dict[str, float]) -> None:
+        display.target(Event("progress", plan.run_id, {"step": step, "steps": plan.steps, **metrics}))
+
+    result = train(
+        plan,
+        corpus,
+        run_folder(home, plan.run_id),
+        execution=dataclasses.replace(decide(plan, threads=cores or 0)),
+        evaluate=sets,
+        callbacks=[progress],
+        registry_head=registry_head or "",
+        mode=mode,
+        inexact=inexact,
+        branch_from=branch_from,
+    )
+    return _line(home, plan.run_id, {e: v for e, v in result.to_dict()["evaluations"].items()})
+
+
+def _line(home: Path, run_id: str, evaluations: dict[str, dict[str, float]]) -> str:
+    losses = ", ".join(f"{name} {e['bits_per_byte']:.4f}" for name, e in evaluations.items())
+    return f"run {run_id}  bits per byte: {losses or 'none (diverged)'}  {run_folder(home, run_id)}"
