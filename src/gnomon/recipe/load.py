@@ -38,6 +38,14 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises GnomonError naming the file, the key, the value and what would be right.
     """
+    value, where = _mapping(name_or_path, ())
+    for override in overrides:
+        _apply(value, override, where)
+    return parse_recipe(value, where)
+
+
+def _mapping(name_or_path: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    """The recipe as plain values; `extends: NAME` takes every top-level group that it does not give itself."""
     text, where = _read(name_or_path)
     try:
         value = yaml.load(text, Loader=_Loader)
@@ -45,9 +53,12 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         raise GnomonError(f"recipe {where}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
         raise GnomonError(f"recipe {where}: a recipe is a mapping with the keys name, corpus, ladder, target")
-    for override in overrides:
-        _apply(value, override, where)
-    return parse_recipe(value, where)
+    parent = value.pop("extends", None)
+    if parent is None:
+        return value, where
+    if not isinstance(parent, str) or parent in seen:
+        raise GnomonError(f"recipe {where}: extends {parent!r}; it names another recipe, and no recipe twice")
+    return {**_mapping(parent, (*seen, parent))[0], **value}, where
 
 
 def parse_recipe(value: dict[str, Any], where: str) -> Recipe:
