@@ -30,18 +30,21 @@ class Gain(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
-def rotary_tables(context: int, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosine and signed sine [context, head_dim] of the angles t * base^(-2i/E), for coordinate pairs (i, i + E/2)."""
+def rotary_table(context: int, head_dim: int, base: float) -> Tensor:
+    """Cosine and sine [context, E/2, 2] of the angles t * base^(-2i/E) by which coordinates (2i, 2i + 1) are turned."""
     powers = torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim
     angles = torch.arange(context, dtype=torch.float64)[:, None] * base**-powers
-    cosine, sine = angles.cos(), angles.sin()
-    return torch.cat([cosine, cosine], -1).float(), torch.cat([-sine, sine], -1).float()
+    return torch.stack([angles.cos(), angles.sin()], -1).float()
 
 
-def rotate(x_BHTE: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn each coordinate pair (i, i + E/2) by its position's angle; the tables broadcast against x_BHTE."""
-    first, second = x_BHTE.chunk(2, -1)
-    return x_BHTE * cosine + torch.cat([second, first], -1) * sine
+def rotate(x_BTHE: Tensor, turns: Tensor) -> Tensor:
+    """Turn each pair (2i, 2i + 1) of coordinates, read as a complex number; turns broadcasts against [B, T, H, E/2].
+
+    Neighbouring pairs and one complex product cost half of what the cat of two halves does; Llama's layout, pairs
+    (i, i + E/2), is the same rotation with the rows of q and k in another order.
+    """
+    pairs = torch.view_as_complex(x_BTHE.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).type_as(x_BTHE)
 
 
 class Attention(nn.Module):
@@ -55,12 +58,13 @@ class Attention(nn.Module):
         self.q_norm = Gain(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity()
         self.k_norm = Gain(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity()
 
-    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], cache: Cache | None, layer: int) -> Tensor:
-        q_BHTE, k_BHTE, v_BHTE = (
-            project(x_BTD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for project in (self.q, self.k, self.v)
+    def forward(self, x_BTD: Tensor, turns: Tensor, cache: Cache | None, layer: int) -> Tensor:
+        q_BTHE, k_BTHE, v_BTHE = (
+            project(x_BTD).unflatten(-1, (-1, self.head_dim)) for project in (self.q, self.k, self.v)
         )
-        q_BHTE = rotate(self.q_norm(q_BHTE), *rotary)
-        k_BHTE = rotate(self.k_norm(k_BHTE), *rotary)
+        q_BHTE = rotate(self.q_norm(q_BTHE), turns).transpose(1, 2)
+        k_BHTE = rotate(self.k_norm(k_BTHE), turns).transpose(1, 2)
+        v_BHTE = v_BTHE.transpose(1, 2)
         if cache is None:
             mixed_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True)
         else:
@@ -89,8 +93,8 @@ class Block(nn.Module):
         self.mlp_norm = Gain(shape.width, shape.norm_eps)
         self.mlp = Mlp(shape)
 
-    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], cache: Cache | None, layer: int) -> Tensor:
-        attended_BTD = self.attention(self.attention_norm(x_BTD), rotary, cache, layer)
+    def forward(self, x_BTD: Tensor, turns: Tensor, cache: Cache | None, layer: int) -> Tensor:
+        attended_BTD = self.attention(self.attention_norm(x_BTD), turns, cache, layer)
         x_BTD = torch.add(x_BTD, attended_BTD, alpha=self.branch_multiplier)
         return torch.add(x_BTD, self.mlp(self.mlp_norm(x_BTD)), alpha=self.branch_multiplier)
 
@@ -98,8 +102,7 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """The model of a shape. Its weights are whatever torch leaves there until parametrization.initialise sets them."""
 
-    cosine: Tensor
-    sine: Tensor
+    rotary_bits: Tensor
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
@@ -108,9 +111,9 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
         self.norm = Gain(shape.width, shape.norm_eps)
         self.head = nn.Linear(shape.width, shape.vocab, bias=False)
-        cosine, sine = rotary_tables(shape.context, shape.head_dim, shape.rope_base)
-        self.register_buffer("cosine", cosine, persistent=False)
-        self.register_buffer("sine", sine, persistent=False)
+        table = rotary_table(shape.context, shape.head_dim, shape.rope_base)
+        # Kept as integers: model.to(torch.bfloat16) must not round the angles of far positions.
+        self.register_buffer("rotary_bits", table.view(torch.int32), persistent=False)
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Rows of the embedding table [B, T, D], RMS-normalised when the shape says so."""
@@ -126,14 +129,11 @@ class Transformer(nn.Module):
         steps = tokens_BT.shape[1]
         if steps > self.shape.context:
             raise GnomonError(f"a row of {steps} tokens; this model reads at most {self.shape.context}")
-        if cache is None:
-            rotary = self.cosine[:steps], self.sine[:steps]
-        else:
-            positions_BT = cache.positions(steps)
-            rotary = self.cosine[positions_BT].unsqueeze(1), self.sine[positions_BT].unsqueeze(1)
+        positions = slice(0, steps) if cache is None else cache.positions(steps)
+        turns = torch.view_as_complex(self.rotary_bits.view(torch.float32))[positions].unsqueeze(-2)
         x_BTD = self.embed(tokens_BT)
         for layer, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, rotary, cache, layer)
+            x_BTD = block(x_BTD, turns, cache, layer)
         if cache is not None:
             cache.advance(steps)
         return self.norm(x_BTD)
