@@ -1,0 +1,184 @@
+"""How a run is carried out: threads, micro-batch, dtype, machine. Decided once, stored, kept on resume.
+
+None of it belongs to the plan, and all of it moves last bits: a run resumes bit for bit only where its execution can be
+honoured. Elsewhere it is refused, or accepted as inexact, which the result remembers.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gnomon.common.errors import GnomonError
+from gnomon.common.files import read_json, write_json
+from gnomon.recipe.plan import Plan
+
+EXECUTION_FILE = "execution.json"
+EXECUTION_SCHEMA = 1
+MICRO_TOKENS = 2048  # of a micro-batch: its activations stay near the cache (research/training.md §4)
+METRIC_ROWS = 200  # about as many points in a learning curve
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What else moves last bits: torch's version, the processor, and which vector instructions torch uses on it."""
+
+    torch: str
+    processor: str
+    instructions: str
+
+    @classmethod
+    def here(cls) -> Machine:
+        return cls(torch.__version__, processor_name(), torch.backends.cpu.get_cpu_capability())
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How to carry out a run.
+
+    threads: of torch, inside one operation. micro_rows: rows that pass through the model at once. dtype: of the
+    multiplications. checkpoint_every_s: seconds between checkpoints; 0 writes one after every step. log_every: steps in
+    a row of the metrics. keep_steps: checkpoints that stay, to branch from.
+    """
+
+    threads: int
+    micro_rows: int
+    dtype: str
+    log_every: int
+    checkpoint_every_s: float = 60.0
+    keep_steps: tuple[int, ...] = ()
+    machine: Machine | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or self.micro_rows < 1 or self.log_every < 1:
+            raise GnomonError(
+                f"execution: threads {self.threads}, micro_rows {self.micro_rows}, log_every {self.log_every}; "
+                "each is at least 1"
+            )
+        if self.dtype not in DTYPES:
+            raise GnomonError(f"execution: dtype is {self.dtype!r}; it is one of {', '.join(DTYPES)}")
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+
+def processor_name() -> str:
+    """The processor's model, as the system names it."""
+    try:
+        with Path("/proc/cpuinfo").open() as lines:
+            facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = {key.strip(): value.strip() for key, value in facts.items()}
+    return " ".join(filter(None, (named.get("model name"), named.get("cpu family"), named.get("model"))))
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def decide(
+    plan: Plan, threads: int = 1, *, checkpoint_every_s: float = 60.0, keep_steps: tuple[int, ...] = ()
+) -> Execution:
+    """The execution of a plan on this machine. The micro-batch holds about 2k tokens, in even pieces of the batch."""
+    largest = max(1, MICRO_TOKENS // plan.shape.context)
+    pieces = math.ceil(plan.batch_rows / largest)
+    return Execution(
+        threads=threads,
+        micro_rows=math.ceil(plan.batch_rows / pieces),
+        dtype=plan.dtype,
+        log_every=max(1, plan.steps // METRIC_ROWS),
+        checkpoint_every_s=checkpoint_every_s,
+        keep_steps=tuple(sorted(keep_steps)),
+        machine=Machine.here(),
+    )
+
+
+def stored(run_dir: Path) -> Execution | None:
+    """The execution recorded in a run's folder, None when there is none. Raises GnomonError when it is unreadable."""
+    path = run_dir / EXECUTION_FILE
+    if not path.exists():
+        return None
+    value = read_json(path, EXECUTION_SCHEMA)
+    value.pop("schema_version")
+    try:
+        machine = Machine(**value.pop("machine"))
+        return Execution(**{**value, "keep_steps": tuple(value["keep_steps"]), "machine": machine})
+    except (KeyError, TypeError) as error:
+        raise GnomonError(f"{path}: {error}; this is not an execution that this gnomon wrote") from None
+
+
+def store(run_dir: Path, execution: Execution) -> None:
+    write_json(run_dir / EXECUTION_FILE, asdict(execution), EXECUTION_SCHEMA)
+
+
+def hindrances(execution: Execution) -> list[str]:
+    """Why this process cannot repeat a recorded execution bit for bit; empty when it can."""
+    out = []
+    if execution.threads > cores():
+        out.append(f"it ran on {execution.threads} threads and this process may use {cores()} cores")
+    if execution.machine is not None:
+        here = Machine.here()
+        for field in fields(Machine):
+            was, now = getattr(execution.machine, field.name), getattr(here, field.name)
+            if was != now:
+                out.append(f"its {field.name} was {was} and here it is {now}")
+    return out
+
+
+def settle(run_dir: Path, plan: Plan, wanted: Execution | None, inexact: bool) -> tuple[Execution, bool]:
+    """The execution to use now, and whether the run stops being exact with it.
+
+    What the folder records wins over what is wanted. The first call records. Raises GnomonError when the recorded
+    execution cannot be honoured here and inexact is False, or when the plan asks for another dtype.
+    """
+    recorded = stored(run_dir)
+    execution = recorded or wanted or decide(plan)
+    if recorded is None and execution.threads > cores():
+        raise GnomonError(
+            f"run {plan.run_id}: {execution.threads} threads are asked for and this process may use {cores()} cores; "
+            f"ask for {cores()} at most"
+        )
+    if execution.dtype != plan.dtype:
+        raise GnomonError(f"run {plan.run_id}: its plan computes in {plan.dtype}, its execution in {execution.dtype}")
+    if execution.machine is None:
+        execution = replace(execution, machine=Machine.here())
+    reasons = hindrances(execution)
+    if reasons and not inexact:
+        raise GnomonError(
+            f"run {plan.run_id}: cannot be repeated bit for bit on this machine: {'; '.join(reasons)}; "
+            "go on where it began, or pass --inexact, which its result will remember"
+        )
+    if recorded is None:
+        store(run_dir, execution)
+    if reasons:
+        execution = replace(execution, threads=min(execution.threads, cores()))
+    return execution, bool(reasons)
+
+
+@contextmanager
+def honoured(execution: Execution) -> Iterator[None]:
+    """torch as the execution wants it: its threads, deterministic algorithms; put back afterwards."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic  # a module whose one attribute is made by its class
+    fill = memory.fill_uninitialized_memory
+    torch.set_num_threads(execution.threads)
+    torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False  # it would write every buffer twice
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        memory.fill_uninitialized_memory = fill

@@ -1,0 +1,146 @@
+"""What a run minimises: terms. A term returns a sum and the kind of its denominator; only the trainer divides.
+
+So loss and gradient do not depend on how a batch is cut into micro-batches. A new term is an object with a name that,
+called with a Forward, returns a Sum; it is handed to train(..., terms=[NextToken(1e-4), MyTerm()]).
+
+B rows of a micro-batch, T time, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gnomon.common.errors import GnomonError
+from gnomon.model.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows to train on. tokens_BT, targets_BT: integers [B, T]. counts: how many of each kind of denominator."""
+
+    tokens_BT: Tensor
+    targets_BT: Tensor
+    counts: Mapping[str, float]
+
+    @classmethod
+    def of_rows(cls, rows: Tensor) -> Batch:
+        """A batch of next-token prediction from integer rows [B, T + 1]."""
+        tokens, targets = rows[:, :-1], rows[:, 1:]
+        return cls(tokens, targets, {"tokens": targets.numel(), "sequences": len(rows)})
+
+
+class Forward:
+    """One micro-batch on its way through the model; what several terms read is computed once."""
+
+    def __init__(self, model: Transformer, batch: Batch) -> None:
+        self.model, self.batch = model, batch
+
+    @cached_property
+    def hidden_BTD(self) -> Tensor:
+        """What the head reads."""
+        return self.model.hidden(self.batch.tokens_BT)
+
+    @cached_property
+    def logits_BTV(self) -> Tensor:
+        """Logits in the compute dtype."""
+        return self.model.head(self.hidden_BTD)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """value: scalar to minimise, summed over the micro-batch. kind: a key of Batch.counts; the trainer divides by it.
+
+    shown: scalar that the metrics show, divided in the same way; value when None.
+    """
+
+    value: Tensor
+    kind: str
+    shown: Tensor | None = None
+
+
+class Term(Protocol):
+    """name: its column in the metrics. repr() tells terms with other settings apart: it is part of a run's identity."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, forward: Forward) -> Sum: ...
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Sum over rows of nats and of squared log-partition: one softmax each way, nothing of size V kept but its logits.
+
+    The slow twin is cross_entropy_twin; a test holds them together.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+        """logits [N, V], targets [N] -> (nats + z_loss * squares, nats), both scalars in fp32 or better."""
+        wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        log_probabilities = torch.log_softmax(wide, -1)
+        index = targets.unsqueeze(1)
+        chosen = log_probabilities.gather(1, index)
+        nats = -chosen.sum()
+        log_partition = wide.gather(1, index) - chosen
+        ctx.save_for_backward(log_probabilities, index, log_partition)
+        ctx.z_loss, ctx.dtype = z_loss, logits.dtype
+        ctx.mark_non_differentiable(nats)
+        return torch.add(nats, log_partition.square().sum(), alpha=z_loss), nats
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+        log_probabilities, index, log_partition = ctx.saved_tensors
+        # In place: the log-probabilities are ours alone and are not needed again.
+        result = log_probabilities.exp_()
+        result.mul_(gradient * (1 + 2 * ctx.z_loss * log_partition))
+        result.scatter_add_(1, index, (-gradient).expand_as(index))
+        return result.to(ctx.dtype), None, None
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+    """(nats + z_loss * sum of squared log-partitions, nats): sums over rows; only the first has a gradient.
+
+    logits [N, V], targets [N] integers. z-loss as in arXiv:2204.02311 §5.
+    """
+    value, nats = _CrossEntropy.apply(logits, targets, z_loss)
+    return value, nats
+
+
+def cross_entropy_twin(logits: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+    """The slow twin of cross_entropy, as a textbook has it."""
+    nats = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    return nats + z_loss * torch.logsumexp(logits, -1).square().sum(), nats.detach()
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """Cross-entropy of the next token in nats, plus z_loss times the squared log-partition. Denominator: tokens."""
+
+    z_loss: float = 0.0
+    name: str = "loss_nats"
+
+    def __call__(self, forward: Forward) -> Sum:
+        value, nats = cross_entropy(forward.logits_BTV.flatten(0, 1), forward.batch.targets_BT.flatten(), self.z_loss)
+        return Sum(value, "tokens", shown=nats)
+
+
+def divided(total: Sum, term: Term, counts: Mapping[str, float]) -> tuple[Tensor, Tensor]:
+    """(value, shown) of a term's sum over the count of its kind in the whole optimiser step: the one division.
+
+    Raises GnomonError when the batch holds no such kind.
+    """
+    count = counts.get(total.kind, 0)
+    if not count:
+        raise GnomonError(
+            f"term {term.name}: its sum is per {total.kind}, and a batch counts {', '.join(sorted(counts))}"
+        )
+    shown = total.value if total.shown is None else total.shown
+    return total.value / count, shown.detach() / count
