@@ -81,10 +81,11 @@ def store_locks(home):
     return sum(p.stat().st_size for p in home.glob("runs/*/.lock"))
 
 
-def test_prune_keeps_final_weights_branch_points_results_and_what_can_go_on(home, plan_of):
+def test_prune_keeps_final_weights_branch_points_results_and_what_can_go_on(home, plan_of, run_in):
     write_json(home / "runs" / plan_of(0).run_id / "execution.json", {"keep_steps": [60]}, 1)
+    run_in(home, plan_of(0, parent=f"{plan_of(1).run_id}@20"), status=None)  # a branch that has not got far
     RunStore(home).prune(dry_run=False)
-    assert [left(home, plan_of(i)) for i in range(3)] == [[60, 100], [], [20, 40]]
+    assert [left(home, plan_of(i)) for i in range(3)] == [[60, 100], [20], [20, 40]]
     states = {run.run_id: run.status for run in RunStore(home).list()}
     assert [states[plan_of(i).run_id] for i in range(3)] == ["done", "diverged", "interrupted"]
 

@@ -12,7 +12,6 @@ from typing import Literal, Protocol
 
 from gnomon.common.errors import GnomonError
 
-
 Reason = Literal["end", "stop", "length"]
 
 
@@ -96,7 +95,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Finished:
-    """text: what was still held back. reason: 'end' of document (or a stop id), 'stop' text, or 'length' (max_tokens)."""
+    """text: what was still held back. reason: 'end' of document or a stop id, 'stop' text, 'length' (max_tokens)."""
 
     request: int
     reason: Reason

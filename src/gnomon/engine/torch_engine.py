@@ -69,13 +69,15 @@ class TorchEngine:
     def __init__(self, model: Transformer, vocabulary: Vocabulary, slots: int = 8) -> None:
         if slots < 1:
             raise GnomonError(f"an engine of {slots} slots samples nothing; at least 1")
-        if len(vocabulary.byte_strings()) != model.shape.vocab:
+        pieces = list(vocabulary.byte_strings())
+        unused = model.shape.vocab - len(pieces)  # a model's vocabulary may be rounded up
+        if unused < 0:
             raise GnomonError(
-                f"a tokenizer of {len(vocabulary.byte_strings())} tokens and a model of {model.shape.vocab}; "
+                f"a tokenizer of {len(pieces)} tokens and a model of {model.shape.vocab}; "
                 "give the tokenizer that the model was trained with"
             )
         self.model, self.slots, self.context = model.eval(), slots, model.shape.context
-        self.end_id, self.pieces = vocabulary.end_id, vocabulary.byte_strings()
+        self.end_id, self.pieces = vocabulary.end_id, pieces + [b""] * unused
         self.device, self.dtype = model.head.weight.device, model.head.weight.dtype
 
     # score

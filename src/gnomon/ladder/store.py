@@ -105,33 +105,37 @@ class RunStore:
     def prune(self, keep: Collection[str] = (), *, interrupted: bool = False, dry_run: bool = True) -> Sequence[Pruned]:
         """Remove checkpoints that no run needs any more; with dry_run only say which.
 
-        Of a finished run the last checkpoint stays (its final weights), and those that were kept to branch from; of a
+        Of a finished run the last checkpoint stays (its final weights), and those that branches start from; of a
         diverged one none. Plans, results and curves always stay, so nothing that a table or a registry reads is lost.
         interrupted: also remove runs that were not finished, whole. keep: ids, or beginnings of ids, left as they are.
         A run under way is never touched. Raises GnomonError when one of keep names no run.
         """
         kept = {self.find(prefix).name for prefix in keep}
         pruned: list[Pruned] = []
-        for run in self.list():
+        runs = self.list()
+        # A branch that is not finished may have to start again from the other run's checkpoint.
+        origins = {run.plan.parent for run in runs if run.plan is not None and run.result is None}
+        for run in runs:
             if run.run_id in kept or run.status in ("running", "unreadable"):
                 continue
             if dry_run:
-                pruned += self._prune_run(run, interrupted, dry_run)
+                pruned += self._prune_run(run, origins, interrupted, dry_run)
                 continue
             with _unused(run.folder) as unused:
                 # Between the listing and the lock the run may have been taken up, and even finished.
                 if unused and read_result(run.folder) == run.result:
-                    pruned += self._prune_run(run, interrupted, dry_run)
+                    pruned += self._prune_run(run, origins, interrupted, dry_run)
         return pruned
 
-    def _prune_run(self, run: Run, interrupted: bool, dry_run: bool) -> Sequence[Pruned]:
+    def _prune_run(self, run: Run, origins: Collection[str], interrupted: bool, dry_run: bool) -> Sequence[Pruned]:
         if run.status == "interrupted":
             going = [run.folder] if interrupted else []
             what = f"interrupted at step {run.step}, whole"
         else:
             needed = _needed_steps(run) if run.status == "done" else set()
+            needed |= {int(origin.split("@")[1]) for origin in origins if origin.startswith(f"{run.run_id}@")}
             going = [p for p in _checkpoints(run.folder) if not p.name.isdigit() or int(p.name) not in needed]
-            what = f"{len(going)} checkpoints of a {run.status} run"
+            what = f"{len(going)} checkpoint{'s' * (len(going) != 1)} of a {run.status} run"
         if not going:
             return []
         freed = sum(map(disk_use, going))
