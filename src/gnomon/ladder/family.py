@@ -2,7 +2,7 @@
 
 Rules (each exponent is configuration; sources in docs/architecture.md): with q = D/D0 tokens and k = B/B0 batch against
 the base, B = B0 q^0.383 rounded to whole rows, h = h0 k^0.5 q^-0.32, tau = tau0 ((D/N)/(D0/N0))^-0.5,
-beta2 = 1 - 0.05 k within [0.9, 0.998]. Width and depth rules belong to model/parametrization.py.
+1 - beta2 = (1 - beta2_0) k, beta2 within [0.9, 0.998]. Width and depth rules belong to model/parametrization.py.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Family:
             embedding_exponent=exponents.embedding_width,
             timescale=recipe.timescale * (tokens_per_parameter / base.tokens_per_parameter) ** exponents.timescale,
             beta1=recipe.beta1,
-            beta2=min(0.998, max(0.9, 1 - 0.05 * k)),
+            beta2=min(0.998, max(0.9, 1 - (1 - recipe.beta2) * k)),
             warmup_fraction=recipe.warmup_fraction,
             decay_fraction=recipe.decay_fraction,
             decay_shape=recipe.decay_shape,
@@ -137,8 +137,8 @@ class Family:
                 rates.rate,
                 f"h0 {self.recipe.rate:g} k^{exponents.rate_batch:g} q^{exponents.rate_tokens:g}, k = {k:.3g}; hidden takes 1/m of it",
             ),
-            Derived("timescale", rates.timescale, f"tau0 {self.recipe.timescale:g} at D/N = {base.tokens_per_parameter:g}, falls as its root"),
-            Derived("beta2", rates.beta2, f"1 - 0.05 k within [0.9, 0.998], k = {k:.3g}"),
+            Derived("timescale", rates.timescale, f"tau0 {self.recipe.timescale:g} ((D/N)/{base.tokens_per_parameter:g})^{exponents.timescale:g}"),
+            Derived("beta2", rates.beta2, f"1 - {1 - self.recipe.beta2:.3g} k within [0.9, 0.998], k = {k:.3g}"),
         ]
 
 

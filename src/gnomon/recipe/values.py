@@ -122,6 +122,7 @@ class FamilyRecipe(Value):
     timescale: float = Field(0.3, gt=0)  # tau0
     exponents: Exponents = Exponents()
     beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.95, gt=0, lt=1)  # at the base batch; 1 - beta2 grows with the batch
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     decay_fraction: float = Field(0.8, ge=0, le=1)
     decay_shape: Literal["linear", "sqrt"] = "linear"

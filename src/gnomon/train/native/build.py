@@ -1,0 +1,108 @@
+"""Compile step.c where a C compiler is, keep the result in the user's cache, and find an sgemm for it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from gnomon.common.files import atomic_path
+
+SOURCES = ("step.c", "kernels.h")
+# No -ffast-math: a number that is none must stay none, or a diverged run would not be seen.
+FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-shared", "-fPIC", "-std=gnu11")
+COMPILE_TIMEOUT_S = 120
+CPU_FLAGS_LINE = "flags"
+
+
+class Unavailable(Exception):
+    """There is no compiled step here; the message says why and what would mend it."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """The compiled step and the matrix product it is to call. blas: whose sgemm it is. name: of both, for records."""
+
+    handle: ctypes.CDLL
+    sgemm: ctypes.c_void_p
+    blas_threads: ctypes.c_void_p | None
+    name: str
+
+
+@functools.cache
+def library() -> Library:
+    """The compiled step, built now if need be. Raises Unavailable when there is no compiler, or it fails."""
+    if os.environ.get("GNOMON_NATIVE", "1") == "0":
+        raise Unavailable("switched off by GNOMON_NATIVE=0")
+    sgemm, blas_threads, blas = _blas()
+    path = _compiled()
+    return Library(ctypes.CDLL(str(path)), sgemm, blas_threads, f"native-{path.stem.rpartition('-')[2]}-{blas}")
+
+
+def _compiled() -> Path:
+    """The shared object of these sources, this compiler and this processor."""
+    compiler = next((c for c in (os.environ.get("CC"), "cc", "gcc", "clang") if c and shutil.which(c)), None)
+    if compiler is None:
+        raise Unavailable("no C compiler found (cc, gcc or clang); install one, for example `apt-get install gcc`")
+    here = Path(__file__).parent
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    digest = hashlib.sha256("\0".join([compiler, version, _processor(), *FLAGS]).encode())
+    for name in SOURCES:
+        digest.update((here / name).read_bytes())
+    path = _cache() / f"step-{digest.hexdigest()[:16]}.so"
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            done = subprocess.run(
+                [compiler, *FLAGS, "-o", str(temporary), str(here / SOURCES[0]), "-lm", "-lpthread"],
+                capture_output=True, text=True, check=False, timeout=COMPILE_TIMEOUT_S,
+            )  # fmt: skip
+            if done.returncode:
+                lines = done.stderr.strip().splitlines() or ["no message"]
+                raise Unavailable(f"{compiler} could not compile the step: {lines[0]}")
+    return path
+
+
+def _cache() -> Path:
+    """A folder of this user's own: what is loaded from it runs with the user's rights."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gnomon"
+    try:
+        base.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if base.stat().st_uid == os.getuid() and os.access(base, os.W_OK):
+            return base
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="gnomon-"))
+
+
+def _processor() -> str:
+    """What -march=native depends on."""
+    try:
+        with Path("/proc/cpuinfo").open() as lines:
+            return next((line for line in lines if line.startswith(CPU_FLAGS_LINE)), platform.machine())
+    except OSError:
+        return platform.machine()
+
+
+def _blas() -> tuple[ctypes.c_void_p, ctypes.c_void_p | None, str]:
+    """(sgemm in Fortran's interface, a function that sets the calling thread's BLAS threads or None, whose it is)."""
+    import torch
+
+    for path in sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.so")):
+        handle = ctypes.CDLL(str(path))
+        if hasattr(handle, "SGEMM") and hasattr(handle, "MKL_Set_Num_Threads_Local"):
+            threads = ctypes.cast(handle.MKL_Set_Num_Threads_Local, ctypes.c_void_p)
+            return ctypes.cast(handle.SGEMM, ctypes.c_void_p), threads, "mkl"
+    from scipy.linalg import cython_blas
+
+    capsule = cython_blas.__pyx_capi__["sgemm"]
+    name_of, pointer_of = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return ctypes.c_void_p(pointer_of(capsule, name_of(capsule))), None, "openblas"

@@ -1,0 +1,113 @@
+"""Rows in, gradient added to the flat buffer, sum of nats out: the compiled step behind one small class."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from gnomon.model.transformer import rotary_table
+from gnomon.recipe.plan import ModelShape
+from gnomon.train.native.build import Library, Unavailable, library
+from gnomon.train.optim import FlatWeights
+from gnomon.train.term import NextToken, Term
+
+BLOCK_WEIGHTS = ("attention.q", "attention.out", "mlp.gate", "mlp.down", "attention_norm", "mlp_norm",
+                 "attention.q_norm", "attention.k_norm")  # fmt: skip
+ADJACENT = (("attention.q", "attention.k"), ("attention.k", "attention.v"), ("mlp.gate", "mlp.up"))
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_int)
+        for name in ("vocab", "width", "depth", "heads", "head_dim", "mlp", "context", "qk_norm", "embedding_norm")
+    ]
+    _fields_ += [("eps", ctypes.c_float), ("branch", ctypes.c_float)]  # fmt: skip
+
+
+def obstacle(shape: ModelShape, dtype: str, terms: Sequence[Term]) -> str:
+    """Why the compiled step cannot train this; "" when it can. What it computes: next tokens, in fp32."""
+    if dtype != "float32":
+        return f"it computes in float32, not {dtype}"
+    if len(terms) != 1 or type(terms[0]) is not NextToken:
+        return "it knows one term, next-token prediction"
+    if shape.head_dim % 2:
+        return f"it turns pairs of coordinates, and head_dim is {shape.head_dim}"
+    try:
+        library()
+    except Unavailable as reason:
+        return str(reason)
+    return ""
+
+
+class NativeGradient:
+    """gradient of a model's flat weights. rows: the most in one call. threads: parts that rows are split into."""
+
+    def __init__(self, shape: ModelShape, weights: FlatWeights, rows: int, threads: int) -> None:
+        """Raises Unavailable when there is no compiled step, or the weights do not lie side by side as it expects."""
+        found: Library = library()
+        if not side_by_side(weights, shape.depth):
+            raise Unavailable("q, k, v or gate, up do not lie side by side in the flat weights")
+        self._weights, self._context = weights, shape.context
+        places = {name: at for name, (at, _) in weights.places.items()}
+        blocks = np.array([_block_places(places, i) for i in range(shape.depth)], dtype=np.int64)
+        model = np.array([places["embedding.weight"], places["head.weight"], places["norm.weight"]], dtype=np.int64)
+        table = rotary_table(shape.context, shape.head_dim, shape.rope_base).numpy()
+        self._turns = [np.ascontiguousarray(table[..., i]) for i in (0, 1)]
+        given = _Shape(
+            shape.vocab, shape.width, shape.depth, shape.heads, shape.head_dim, shape.mlp_width, shape.context,
+            int(shape.qk_norm), int(shape.embedding_norm), shape.norm_eps, shape.branch_multiplier,
+        )  # fmt: skip
+        self._close, self._gradient = found.handle.gnomon_close, found.handle.gnomon_gradient
+        self._close.argtypes, self._close.restype = [ctypes.c_void_p], None
+        self._gradient.argtypes = [*[ctypes.c_void_p] * 4, ctypes.c_int, ctypes.c_float, ctypes.c_float]
+        self._gradient.restype = ctypes.c_double
+        start = found.handle.gnomon_open
+        start.argtypes = [*[ctypes.c_void_p] * 7, ctypes.c_long, ctypes.c_int, ctypes.c_int]
+        start.restype = ctypes.c_void_p
+        self._engine = start(
+            ctypes.byref(given), model.ctypes.data, blocks.ctypes.data, *[t.ctypes.data for t in self._turns],
+            found.sgemm, found.blas_threads, weights.master.numel(), rows, threads,
+        )  # fmt: skip
+        self._rows = rows
+
+    def __call__(self, rows: np.ndarray, count: int, z_loss: float) -> float:
+        """Add the gradient of (nats + z_loss * squared log-partitions) / count to the weights' gradient.
+
+        rows: int64 [R, context + 1], R at most what was promised. Returns the rows' sum of nats.
+        """
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        assert rows.shape[0] <= self._rows and rows.shape[1] == self._context + 1
+        return float(
+            self._gradient(
+                self._engine,
+                self._weights.compute.data_ptr(),
+                self._weights.gradient.data_ptr(),
+                rows.ctypes.data,
+                len(rows),
+                1.0 / count,
+                z_loss,
+            )  # fmt: skip
+        )
+
+    def __del__(self) -> None:
+        engine, self._engine = getattr(self, "_engine", None), None
+        if engine:
+            self._close(engine)
+
+
+def _block_places(places: dict[str, int], block: int) -> list[int]:
+    """Where a block's weights begin, in the order of BlockAt; places that a shape lacks are 0 and never read."""
+    return [places.get(f"blocks.{block}.{name}.weight", 0) for name in BLOCK_WEIGHTS]
+
+
+def side_by_side(weights: FlatWeights, depth: int) -> bool:
+    """Whether q, k, v and gate, up follow each other without a gap, so that one product serves all of them."""
+    for block in range(depth):
+        for first, second in ADJACENT:
+            at, shape = weights.places[f"blocks.{block}.{first}.weight"]
+            if weights.places[f"blocks.{block}.{second}.weight"][0] != at + torch.Size(shape).numel():
+                return False
+    return True
