@@ -27,9 +27,10 @@ from gnomon.train import checkpoint as checkpoints
 from gnomon.train import schedule
 from gnomon.train.checkpoint import Checkpoint
 from gnomon.train.execution import Execution
+from gnomon.train.gradient import AutogradGradient
 from gnomon.train.metrics import Metrics
 from gnomon.train.optim import AdamW, FlatWeights, clip_scale
-from gnomon.train.term import Batch, Forward, Term, divided
+from gnomon.train.term import Term
 
 if TYPE_CHECKING:
     from gnomon.corpus.shards import Corpus
@@ -60,6 +61,7 @@ class Session:
         initialise(self.model, plan.optimisation, plan.seed)
         groups = parameter_groups(self.model, plan.shape, plan.optimisation, plan.steps)
         self.weights = FlatWeights(self.model, groups, execution.torch_dtype)
+        self.gradient = AutogradGradient(self.model, self.weights, terms, execution.micro_rows)
         self.optimiser = AdamW(self.weights, plan.optimisation.beta1, plan.optimisation.beta2)
         self.metrics = Metrics(run_dir, tuple(term.name for term in terms if term.name != "loss_nats"))
         self.step = self.first_step = 0
@@ -98,10 +100,7 @@ class Session:
         """One update. False, with the weights as they were, when the gradient is no number."""
         plan = self.plan
         rows = self.rows.batch(self.step)
-        whole = Batch.of_rows(torch.from_numpy(rows))
-        self.weights.zero_gradient()
-        for part in torch.from_numpy(rows).split(self.execution.micro_rows):
-            self._backward(Batch.of_rows(part), whole)
+        shown = self.gradient(rows)
         norm = float(torch.linalg.vector_norm(self.weights.gradient))
         if not math.isfinite(norm):
             return False
@@ -109,22 +108,11 @@ class Session:
             schedule.multiplier(self.step, plan.steps, plan.optimisation), clip_scale(norm, plan.optimisation.clip)
         )
         self.step += 1
+        self.window_sums += shown
         self.window["steps"] += 1
         self.window["bytes"] += int(self.token_bytes[rows[:, 1:]].sum())
         self.window["grad_norm"] += norm
         return True
-
-    def _backward(self, batch: Batch, whole: Batch) -> None:
-        """Gradient of a micro-batch's share in the objective, added up; what the metrics show, too."""
-        forward = Forward(self.model, batch)
-        objective: Tensor | None = None
-        for i, term in enumerate(self.terms):
-            value, shown = divided(term(forward), term, whole.counts)
-            self.window_sums[i] += shown
-            objective = value if objective is None else objective + value
-        if objective is not None:
-            objective.backward()
-        self.weights.add_gradient()
 
     # Metrics
 

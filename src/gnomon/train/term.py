@@ -74,8 +74,11 @@ class Term(Protocol):
     def __call__(self, forward: Forward) -> Sum: ...
 
 
+TINY = 1e-30  # a probability below which its logarithm in fp32 is not to be trusted
+
+
 class _CrossEntropy(torch.autograd.Function):
-    """Sum over rows of nats and of squared log-partition: one softmax each way, nothing of size V kept but its logits.
+    """Sums of nats and of squared log-partitions. One softmax forward serves the way back too: half of autograd's cost.
 
     The slow twin is cross_entropy_twin; a test holds them together.
     """
@@ -84,12 +87,17 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
         """logits [N, V], targets [N] -> (nats + z_loss * squares, nats), both scalars in fp32 or better."""
         wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-        log_probabilities = torch.log_softmax(wide, -1)
         index = targets.unsqueeze(1)
-        chosen = log_probabilities.gather(1, index)
-        nats = -chosen.sum()
-        log_partition = wide.gather(1, index) - chosen
-        ctx.save_for_backward(log_probabilities, index, log_partition)
+        probabilities = torch.softmax(wide, -1)
+        chosen, chosen_logits = probabilities.gather(1, index), wide.gather(1, index)
+        if bool((chosen < TINY).any()):
+            log_partition = torch.logsumexp(wide, -1, keepdim=True)
+            nats_each = log_partition - chosen_logits
+        else:
+            nats_each = chosen.log().neg_()
+            log_partition = chosen_logits + nats_each
+        nats = nats_each.sum()
+        ctx.save_for_backward(probabilities, index, log_partition)
         ctx.z_loss, ctx.dtype = z_loss, logits.dtype
         ctx.mark_non_differentiable(nats)
         return torch.add(nats, log_partition.square().sum(), alpha=z_loss), nats
@@ -97,10 +105,9 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
-        log_probabilities, index, log_partition = ctx.saved_tensors
-        # In place: the log-probabilities are ours alone and are not needed again.
-        result = log_probabilities.exp_()
-        result.mul_(gradient * (1 + 2 * ctx.z_loss * log_partition))
+        probabilities, index, log_partition = ctx.saved_tensors
+        # In place: the probabilities are ours alone and are not needed again.
+        result = probabilities.mul_(gradient * (1 + 2 * ctx.z_loss * log_partition))
         result.scatter_add_(1, index, (-gradient).expand_as(index))
         return result.to(ctx.dtype), None, None
 
