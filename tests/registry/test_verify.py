@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gnomon.registry import GENESIS, Registry, sound, verify
+from gnomon.registry import GENESIS, Registry, run_id_of, sound, verify
 from gnomon.registry.chain import Entry, hash_of, scan, seal
 from gnomon.registry.verify import Problem, verify_bytes
 
@@ -151,11 +151,25 @@ def test_outcomes_and_results_are_checked_against_each_other(registry: Registry,
     assert named(registry.verify(runs=[better])) == {("outcome differs", 1)}
 
 
-def test_an_outcome_that_was_cut_off_is_missed_by_its_result(registry: Registry, forecast: Body, close: Close) -> None:
+@pytest.mark.parametrize("field", ["registry_entry", "registry_head"])
+def test_an_outcome_that_was_cut_off_is_missed_by_its_result(
+    registry: Registry, forecast: Body, close: Close, field: str
+) -> None:
     result = close(registry, registry.register(forecast()))
+    del result[field]
     lines = registry.path.read_bytes().splitlines(keepends=True)
     registry.path.write_bytes(lines[0])
     assert named(registry.verify(runs=[result])) == {("unreported", 0)}
+
+
+def test_a_second_draw_of_the_seeds_must_be_declared(registry: Registry, forecast: Body, close: Close) -> None:
+    first, second = registry.register(forecast()), registry.register(forecast(note="again"))
+    drawn = {"run_id": run_id_of(second), "registry_head": second.hash, "evaluations": {}}
+    assert named(registry.verify(runs=[drawn])) == {("unreported", 1)}
+    registry.deviation(first.hash, drawn["run_id"], {"seed": "of the revision"}, "to see the spread")
+    result = close(registry, first)
+    assert registry.verify(runs=[drawn, result]) == []
+    assert registry.status(first.hash) == "deviated"
 
 
 def test_a_result_is_not_missed_when_its_target_was_abandoned(registry: Registry, forecast: Body) -> None:

@@ -211,7 +211,7 @@ def _forecast(entries: list[Entry], forecast_hash: str) -> Entry:
         if entry.hash == forecast_hash and entry.kind == "forecast":
             return entry
     raise GnomonError(
-        f"registry: {forecast_hash[:12]} is the hash of no forecast here; `gnomon forecast list` shows them"
+        f"registry: {forecast_hash[:12]} is the hash of no forecast here; `gnomon forecast log` shows them"
     )
 
 

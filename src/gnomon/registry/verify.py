@@ -48,8 +48,8 @@ def verify(
     """Everything that is wrong with the registry at path; an empty list when nothing is.
 
     expected_heads: heads seen elsewhere (checkpoints, results, commits, stamps); 64 zeros is the empty registry.
-    runs: the results of all runs there are (objects of result.json: run_id, registry_head, evaluations and, for a
-    target, registry_entry); None leaves runs out, while an empty list means that there are none.
+    runs: the results of all runs there are (objects of result.json: run_id, registry_head, evaluations; registry_entry
+    where a target's id is not the one that its entry seeds); None leaves runs out, an empty list says there are none.
     """
     return verify_bytes(Chain(Path(path)).read(), expected_heads, runs)
 
@@ -214,20 +214,24 @@ def _runs(entries: list[Entry], places: dict[str, int], runs: list[Mapping[str, 
             problems.append(Problem("outcome differs", outcome.index, message))
     settled = {entry.body["run_id"] for entry in entries if entry.kind in ("outcome", "deviation")}
     given_up = {entry.body["forecast"] for entry in entries if entry.kind == "abandoned"}
+    targets = {run_id_of(entry): entry.hash for entry in entries if entry.kind == "forecast"}
     for run in runs:
-        problems += _result(run, places, settled, given_up)
+        named = run.get("registry_entry") or targets.get(str(run.get("run_id")))
+        if named:
+            problems += _target(run, str(named), places, settled, given_up)
     return problems
 
 
-def _result(run: Mapping[str, Any], places: dict[str, int], settled: set[str], given_up: set[str]) -> list[Problem]:
-    if not run.get("registry_entry"):
-        return []
-    named, run_id = str(run["registry_entry"]), str(run.get("run_id"))
+def _target(
+    run: Mapping[str, Any], named: str, places: dict[str, int], settled: set[str], given_up: set[str]
+) -> list[Problem]:
+    """What the result of a target says about the registry. named: the entry that it says it is of, or that seeds it."""
+    run_id = str(run.get("run_id"))
     if named not in places:
         return [Problem("missing entry", None, f"run {run_id} names entry {named[:12]}, which is not in the registry")]
     index, problems = places[named], []
     if places.get(str(run.get("registry_head")), index) < index:
-        message = f"run {run_id} saw a registry without entry {index}, which it names"
+        message = f"run {run_id} saw a registry without entry {index}, which it is of"
         problems.append(Problem("too early", index, message))
     if run_id not in settled and named not in given_up:
         message = (
