@@ -250,6 +250,14 @@ def forecast_abandon(
     print(abandon(home, entry, why))
 
 
+@forecast_app.command("mend")
+def forecast_mend(home: Home = HOME) -> None:
+    """Set a last line of the registry aside that a power cut left half written; nothing else changes."""
+    from gnomon.workflow.verdict import mend
+
+    print(mend(home))
+
+
 @forecast_app.command("proof")
 def forecast_proof(
     entry: Annotated[str, typer.Argument(help="Hash of the forecast, or the start of it.")],

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gnomon.common.errors import GnomonError
-from gnomon.common.files import write_json
 from gnomon.forecast import Forecast, Score, score
 from gnomon.registry import Entry, Registry, attestation
 from gnomon.registry.proof import export_proof
 from gnomon.workflow.study import verify_home_registry
-
-PROOF_SCHEMA = 1
 
 
 def sealed_forecasts(entry: Entry) -> dict[str, Forecast]:
@@ -132,7 +129,7 @@ def export(home: Path, prefix: str, out: Path) -> str:
     """Write a proof of an entry that others can check without this home."""
     registry = _registry(home)
     entry = registry.entry(prefix)
-    write_json(out, export_proof(registry, entry.hash), PROOF_SCHEMA)
+    export_proof(registry, entry.hash, out)
     return f"{out}: commit it to a place you do not control, and the forecast has a witness"
 
 
@@ -141,3 +138,8 @@ def _registry(home: Path) -> Registry:
     if not path.exists():
         raise GnomonError(f"{path}: no forecast was registered here; `gnomon quickstart` or `gnomon forecast register` makes one")
     return Registry(path)
+
+
+def mend(home: Path) -> str:
+    """Set a last line aside that a power cut left half written."""
+    return _registry(home).mend() or f"{home / 'forecasts.jsonl'}: its last line is whole; there is nothing to mend"
