@@ -1,0 +1,198 @@
+"""The lowest loss that a compute budget reaches: a parabola through log loss over log size, at each budget.
+
+Approach 2 of arXiv:2203.15556. A budget counts only where sizes on both sides are worse than the best one. The parabola
+is linear in its three coefficients, so the operator that makes them from the losses is kept: a bootstrap is a product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gnomon.forecast.runs import Runs
+
+# sizes within this factor of the best one speak about the minimum; farther out log loss is no parabola
+WINDOW = np.log(4.5)
+
+
+@dataclass(frozen=True)
+class Parabola:
+    """One bracketed budget. u = log(size) - log(best size).
+
+    rows: indices of its runs; operator: [3, rows] makes the coefficients of 1, u, u^2 from the rows' log losses, each
+    shifted by `shift` to the common compute; low, high: range of u that was run; counts: seeds behind each row's mean.
+    """
+
+    compute: float
+    centre: float  # log of the best size
+    rows: np.ndarray
+    operator: np.ndarray
+    shift: np.ndarray
+    low: float
+    high: float
+    sizes: int
+    residual_variance: float  # of the size means about the parabola, summed
+    residual_degrees: int
+    seeds_per_size: float
+
+    def coefficients(self, log_loss_Sn: np.ndarray) -> np.ndarray:
+        """[S, 3] of the parabola, from log losses of all runs [S, n]."""
+        return (log_loss_Sn[:, self.rows] + self.shift) @ self.operator.T
+
+    def minimum(self, log_loss_Sn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log of the lowest loss and of the size that reaches it, [S] each; the size stays within those that were
+        run."""
+        a, b, c = self.coefficients(log_loss_Sn).T
+        u = np.where(c > 1e-9, -b / (2 * np.maximum(c, 1e-9)), np.where(b > 0, self.low, self.high))
+        u = np.clip(u, self.low, self.high)
+        return a + b * u + c * u**2, u + self.centre
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """What a budget says: the lowest loss, the size and tokens that reach it, and how well they are known."""
+
+    compute: float
+    loss: float
+    size: float
+    tokens: float
+    log_loss_deviation: float
+    log_size_deviation: float
+    curvature: float  # of log loss over log size: log loss rises by curvature * u^2
+    curvature_deviation: float
+
+
+def compute_slope(runs: Runs) -> float:
+    """-d log(lowest loss) / d log(compute), roughly: what 1 % of compute is worth, to bring a budget's runs
+    together."""
+    best = [_best_of(runs, b) for b in range(runs.budgets)]
+    if len(best) < 2:
+        return 0.06
+    x, y = np.log(np.array(best)).T
+    return float(-np.polyfit(x, y, 1)[0])
+
+
+def _best_of(runs: Runs, budget: int) -> tuple[float, float]:
+    inside = runs.budget == budget
+    return float(np.exp(np.log(runs.compute[inside]).mean())), float(runs.loss[inside].min())
+
+
+def parabolas(runs: Runs) -> tuple[list[Parabola], list[tuple[int, str]]]:
+    """The bracketed budgets, ascending in compute, and (budget, why not) for the others."""
+    slope = compute_slope(runs)
+    fitted: list[Parabola] = []
+    refused: list[tuple[int, str]] = []
+    for budget in range(runs.budgets):
+        result = _parabola(runs, np.flatnonzero(runs.budget == budget), slope)
+        if isinstance(result, str):
+            refused.append((budget, result))
+        else:
+            fitted.append(result)
+    return fitted, refused
+
+
+def _parabola(runs: Runs, rows: np.ndarray, slope: float) -> Parabola | str:
+    """The parabola of one budget's runs, or why there is none."""
+    sizes, which = np.unique(runs.size[rows], return_inverse=True)
+    log_compute = np.log(runs.compute[rows])
+    shift = slope * (log_compute - log_compute.mean())
+    counts = np.bincount(which)
+    mean = np.bincount(which, np.log(runs.loss[rows]) + shift) / counts
+    best = int(mean.argmin())
+    if len(sizes) < 3:
+        return f"{len(sizes)} sizes; three are the fewest that show a minimum"
+    if best == 0:
+        return f"the smallest size ({sizes[0]:.3g} parameters) is the best; add a smaller one"
+    if best == len(sizes) - 1:
+        return f"the largest size ({sizes[-1]:.3g} parameters) is the best; add a larger one"
+    u = np.log(sizes / sizes[best])
+    near = np.abs(u) <= WINDOW
+    near[best - 1 : best + 2] = True
+    design = np.stack([np.ones_like(u), u, u**2], axis=1)[near]
+    weight = counts[near].astype(float)
+    operator_means = np.linalg.solve(design.T @ (weight[:, None] * design), design.T * weight)
+    coefficients = operator_means @ mean[near]
+    if coefficients[2] <= 0 or not u[near].min() < -coefficients[1] / (2 * coefficients[2]) < u[near].max():
+        return "loss over size has no minimum between the sizes that were run"
+    position = np.cumsum(near) - 1
+    used = near[which]
+    operator = operator_means[:, position[which[used]]] / counts[which[used]]
+    residual = mean[near] - design @ coefficients
+    return Parabola(
+        compute=float(np.exp(log_compute.mean())),
+        centre=float(np.log(sizes[best])),
+        rows=rows[used],
+        operator=operator,
+        shift=shift[used],
+        low=float(u[near].min()),
+        high=float(u[near].max()),
+        sizes=int(near.sum()),
+        residual_variance=float((weight * residual**2).sum()),
+        residual_degrees=int(near.sum()) - 3,
+        seeds_per_size=float(weight.mean()),
+    )
+
+
+def scatter_variance(fitted: list[Parabola], seed_variance: float) -> float:
+    """Variance of a single run's log loss about the parabolas beyond its seed noise; 0 where seeds explain it all.
+
+    NaN when no budget has more than three sizes to check its parabola by.
+    """
+    degrees = sum(p.residual_degrees for p in fitted)
+    if not degrees:
+        return float("nan")
+    return max(0.0, sum(p.residual_variance for p in fitted) / degrees - seed_variance)
+
+
+def minimum_of(parabola: Parabola, runs: Runs, row_variance: np.ndarray) -> Minimum:
+    """The minimum with its uncertainty by the delta method; row_variance [n]: of each run's log loss."""
+    log_loss = np.log(runs.loss)[None]
+    value, size = parabola.minimum(log_loss)
+    _, b, c = parabola.coefficients(log_loss)[0]
+    u = float(size[0] - parabola.centre)
+    covariance = (parabola.operator * row_variance[parabola.rows]) @ parabola.operator.T
+    at = np.array([1.0, u, u * u])  # the vertex moves, but to first order its height does not
+    moved = np.array([0.0, -1 / (2 * c), b / (2 * c**2)])
+    order = np.argsort(runs.size[parabola.rows], kind="stable")
+    log_size = np.log(runs.size[parabola.rows][order])
+    log_tokens = np.interp(size[0], log_size, np.log(runs.tokens[parabola.rows][order]))
+    return Minimum(
+        compute=parabola.compute,
+        loss=float(np.exp(value[0])),
+        size=float(np.exp(size[0])),
+        tokens=float(np.exp(log_tokens)),
+        log_loss_deviation=float(np.sqrt(at @ covariance @ at)),
+        log_size_deviation=float(np.sqrt(moved @ covariance @ moved)),
+        curvature=float(c),
+        curvature_deviation=float(np.sqrt(covariance[2, 2])),
+    )
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """log(best size) = intercept + exponent * log(compute / reference), for S draws: intercept, exponent [S]."""
+
+    reference: float
+    intercept: np.ndarray
+    exponent: np.ndarray
+
+    def log_size(self, compute: float) -> np.ndarray:
+        return self.intercept + self.exponent * np.log(compute / self.reference)
+
+
+def allocate(computes: np.ndarray, log_sizes_Sb: np.ndarray, deviations: np.ndarray) -> Allocation:
+    """How the best size grows with compute. computes, deviations (of the log sizes): [b]; log_sizes_Sb: draws.
+
+    One budget, or none that says more: the exponent is then one half (arXiv:2203.15556, table 2).
+    """
+    reference = float(np.exp(np.log(computes).mean()))
+    x = np.log(computes / reference)
+    # A floor on the deviations: no minimum is so sharp that the others stop counting.
+    weight = 1 / (deviations**2 + 0.1**2)
+    prior = 0.1**-2  # on the exponent, about one half
+    s0, s1, s2 = weight.sum(), (weight * x).sum(), (weight * x * x).sum() + prior
+    t0 = log_sizes_Sb @ weight
+    t1 = log_sizes_Sb @ (weight * x) + 0.5 * prior
+    determinant = s0 * s2 - s1**2
+    return Allocation(reference, (s2 * t0 - s1 * t1) / determinant, (s0 * t1 - s1 * t0) / determinant)

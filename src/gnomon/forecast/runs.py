@@ -1,0 +1,164 @@
+"""The runs that a law may be fitted to: the rows of a table that are finished, annealed and finite, as plain arrays.
+
+Sizes N are in one convention for the whole table; losses are those of one metric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gnomon.common.errors import GnomonError
+from gnomon.forecast.table import RunTable
+
+SIZE_COLUMNS = ("parameters_matmul", "parameters_no_embedding", "parameters_total")
+# Rows that differ in one of these are different settings; rows that agree in all of them differ by their seeds alone.
+SETTING = ("tokens", "flops", "batch_tokens", "rate", "steps", "depth", "width", "context", "vocab", "unique_tokens")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """ids [n]; compute, size (parameters), tokens, loss [n], all positive; budget [n]: index of the isoFLOP group, -1
+    for none, ascending in compute; setting [n]: rows with the same number differ by their seeds alone."""
+
+    ids: np.ndarray
+    compute: np.ndarray
+    size: np.ndarray
+    tokens: np.ndarray
+    loss: np.ndarray
+    budget: np.ndarray
+    setting: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def budgets(self) -> int:
+        return int(self.budget.max(initial=-1)) + 1
+
+    def inputs(self) -> dict[str, np.ndarray]:
+        return {"compute": self.compute, "parameters": self.size, "tokens": self.tokens}
+
+    def select(self, keep: np.ndarray) -> Runs:
+        """The rows of a mask or an index array, budgets numbered anew."""
+        kept = self.budget[keep]
+        numbers = {int(old): new for new, old in enumerate(np.unique(kept[kept >= 0]))}
+        budget = np.array([numbers.get(int(b), -1) for b in kept], dtype=np.int64)
+        return Runs(
+            self.ids[keep],
+            self.compute[keep],
+            self.size[keep],
+            self.tokens[keep],
+            self.loss[keep],
+            budget,
+            self.setting[keep],
+        )
+
+
+def size_column(table: RunTable) -> str:
+    """The parameter convention to use: the first of matmul-only, without embedding, total that every row has.
+
+    Raises GnomonError when the table has none of them.
+    """
+    for name in SIZE_COLUMNS:
+        if name in table and bool(np.isfinite(table[name]).all()):
+            return name
+    partial = [name for name in SIZE_COLUMNS if name in table and bool(np.isfinite(table[name]).any())]
+    if partial:
+        return max(partial, key=lambda name: int(np.isfinite(table[name]).sum()))
+    raise GnomonError(f"run table: no column of model sizes; one of {', '.join(SIZE_COLUMNS)} is needed")
+
+
+def losses_of(table: RunTable, metric: str) -> np.ndarray:
+    """The metric's column. Raises GnomonError when it is missing or text."""
+    if metric not in table:
+        known = [n for n in table.columns if n.startswith(("bits_per_byte_", "loss_nats_"))]
+        raise GnomonError(f"run table: no column {metric!r} to forecast; it has {', '.join(known) or 'no losses'}")
+    column = table[metric]
+    if column.dtype.kind != "f":
+        raise GnomonError(f"run table: column {metric} holds text such as {column[0]!r}; losses are numbers")
+    return column
+
+
+def masks(table: RunTable, metric: str) -> dict[str, np.ndarray]:
+    """What keeps a row out of a fit, as masks by reason."""
+    loss, size = losses_of(table, metric), table[size_column(table)]
+    status = table["status"]
+    trunk = table["trunk"]
+    return {
+        "diverged": ~np.isin(status, ("", "done")),
+        "missing": np.isnan(loss) | np.isnan(table["flops"]) | np.isnan(size) | np.isnan(table["tokens"]),
+        "not_positive": (loss <= 0) | (table["flops"] <= 0) | (size <= 0) | (table["tokens"] <= 0) | np.isinf(loss),
+        "unannealed": ~table["annealed"],
+        "trunk": trunk & ~trunk.all() if len(trunk) else trunk,
+        "registered": table["registered"],
+        "duplicate": duplicates(table, loss),
+    }
+
+
+def duplicates(table: RunTable, loss: np.ndarray) -> np.ndarray:
+    """Rows that repeat an earlier one: the same run id, or the same shape, tokens, compute and loss to the last
+    digit."""
+    seen: set[object] = set()
+    repeated = np.zeros(len(table), dtype=bool)
+    size = table[size_column(table)]
+    ids = table["run_id"].tolist()
+    for i in range(len(table)):
+        keys: list[object] = [(size[i], table["tokens"][i], table["flops"][i], loss[i])]
+        if ids[i]:
+            keys.append(ids[i])
+        repeated[i] = any(key in seen for key in keys) and not np.isnan(loss[i])
+        seen.update(keys)
+    return repeated
+
+
+def admissible(table: RunTable, metric: str) -> Runs:
+    """The rows a law may be fitted to. Raises GnomonError when the table has no sizes or no such metric."""
+    bad = masks(table, metric)
+    keep = ~np.any(list(bad.values()), axis=0) if len(table) else np.zeros(0, dtype=bool)
+    kept = table.select(keep)
+    size, compute = kept[size_column(table)], kept["flops"]
+    return Runs(
+        np.array(table.ids(), dtype=object)[keep],
+        compute,
+        size,
+        kept["tokens"],
+        losses_of(kept, metric),
+        _budget_numbers(kept["budget"], compute, size),
+        _setting_numbers(kept, size),
+    )
+
+
+def _setting_numbers(table: RunTable, size: np.ndarray) -> np.ndarray:
+    columns = [np.nan_to_num(table[name], nan=-1.0) for name in SETTING] + [size]
+    if not len(table):
+        return np.zeros(0, dtype=np.int64)
+    return np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _budget_numbers(budget: np.ndarray, compute: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Index of each row's isoFLOP group, ascending in compute; a run of no group has -1.
+
+    Nominal budgets are used where the table has any, and need two sizes. Else runs within 10 % of compute of the
+    group's smallest belong together, if there are three sizes.
+    """
+    nominal = bool(np.isfinite(budget).any())
+    groups = np.where(np.isfinite(budget), budget, -1.0) if nominal else _by_compute(compute)
+    numbers = np.full(len(compute), -1, dtype=np.int64)
+    fewest = 2 if nominal else 3
+    found = [g for g in np.unique(groups[groups >= 0]) if len(np.unique(size[groups == g])) >= fewest]
+    found.sort(key=lambda g: float(np.median(compute[groups == g])))
+    for number, group in enumerate(found):
+        numbers[groups == group] = number
+    return numbers
+
+
+def _by_compute(compute: np.ndarray) -> np.ndarray:
+    groups = np.zeros(len(compute))
+    start, group = 0.0, -1
+    for i in np.argsort(compute, kind="stable"):
+        if compute[i] > 1.1 * start:
+            start, group = compute[i], group + 1
+        groups[i] = group
+    return groups
