@@ -38,10 +38,10 @@ def explain(recipe: Recipe, vocab: int = 0) -> Iterator[str]:
 
 def card_lines(corpus: Corpus) -> Iterator[str]:
     """A corpus card in lines."""
-    from gnomon.corpus.card import describe
+    from gnomon.corpus.card import describe, make_card
 
     yield f"corpus {corpus.hash[:16]}  {corpus.folder}"
-    yield from describe(corpus.card)
+    yield from describe(make_card(corpus.manifest))
 
 
 def _shown(derived: Derived) -> str:

@@ -7,6 +7,7 @@ corpus → ladder → table → forecast → registry → target → verdict.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -196,11 +197,8 @@ class Study:
         return hash_of_target(self.target_plan.to_dict())
 
     def entry(self) -> Entry | None:
-        """The scored entry of the target: the first one, if there is any."""
-        try:
-            return require_entry(self.registry, self.target_hash)
-        except GnomonError:
-            return None
+        """The scored entry of the target: the first one, if there is any. Raises GnomonError when it was abandoned."""
+        return require_entry(self.registry, self.target_hash) if self.registry.first(self.target_hash) else None
 
     def seal(self, forecasts: dict[str, Forecast], warnings: tuple[str, ...], table: RunTable) -> Entry:
         """Put the forecast into the registry, once. A second call finds the first entry and changes nothing."""
@@ -277,5 +275,16 @@ def verify_home_registry(home: Path) -> list[Problem]:
     """Problems of a home's registry: its chain, and its entries against the runs, both ways; warnings left out."""
     registry = Registry(home / "forecasts.jsonl")
     runs = [result for folder in sorted(home.glob("runs/*")) if (result := read_result(folder)) is not None]
-    heads = [run["registry_head"] for run in runs if run["registry_head"]]
-    return [p for p in registry.verify(heads, runs) if not p.warning]
+    heads = [run["registry_head"] for run in runs] + checkpoint_heads(home)
+    return [p for p in registry.verify([h for h in heads if h], runs) if not p.warning]
+
+
+def checkpoint_heads(home: Path) -> list[str]:
+    """Registry heads that the checkpoints in a home hold; damaged ones say nothing."""
+    heads = []
+    for path in sorted(home.glob("runs/*/checkpoint/*/state.json")):
+        try:
+            heads.append(json.loads(path.read_text())["registry_head"])
+        except (ValueError, KeyError, OSError):
+            continue
+    return heads
