@@ -1,0 +1,34 @@
+"""Tables in, pictures out: SVG themed by CSS variables, and the live picture of a terminal. Torch-free.
+
+A figure never knows where its table came from. Each function returns a `Picture`: the same figure drawn twice, wide
+and narrow, so that a phone gets a drawing made for it and no text ever shrinks below 12 px.
+"""
+
+from gnomon.figures.bits import PackedText, bits_bars
+from gnomon.figures.compute import ComputeShare, compute_to_scale
+from gnomon.figures.envelope import EnvelopeRow, envelope
+from gnomon.figures.isoflop import IsoflopBudget, isoflop
+from gnomon.figures.learning import LearningCurve, learning_curves
+from gnomon.figures.loss import Interval, LossPoint, LossTable, loss_forecast
+from gnomon.figures.picture import Picture, standalone
+from gnomon.figures.shares import interval_shares
+
+__all__ = [
+    "ComputeShare",
+    "EnvelopeRow",
+    "Interval",
+    "IsoflopBudget",
+    "LearningCurve",
+    "LossPoint",
+    "LossTable",
+    "PackedText",
+    "Picture",
+    "bits_bars",
+    "compute_to_scale",
+    "envelope",
+    "interval_shares",
+    "isoflop",
+    "learning_curves",
+    "loss_forecast",
+    "standalone",
+]
