@@ -55,7 +55,8 @@ def describe(card: dict[str, Any]) -> list[str]:
         if source["lost_files"] or source["passed_over_files"]:
             lines.append(
                 f"  {source['lost_files']} files lost in part or whole ({_size(source['lost_bytes'])}), "
-                f"{source['passed_over_files']} passed over as empty or no text; each is listed with its reason in lost.json"
+                f"{source['passed_over_files']} passed over as empty or no text; each is listed with its reason in "
+                "lost.json"
             )
     lines += [f"skipped (optional, could not be reached): {name}" for name in card["skipped_sources"]]
     for name, s in card["splits"].items():

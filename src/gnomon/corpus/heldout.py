@@ -92,7 +92,8 @@ def _cut_tail(spool: Spool, entries: list[Entry], wished: float, total: int) -> 
     second.split = SPLIT
     return (
         f"The text is {files}, so the last part of {largest.name} ({second.bytes} bytes, "
-        f"{_share(second.bytes, total)} of the text) is held out in one piece: scattered lines would have neighbours in training."
+        f"{_share(second.bytes, total)} of the text) is held out in one piece: scattered lines would "
+        "have neighbours in training."
     )
 
 
@@ -172,8 +173,8 @@ def _by_date(spool: Spool, entries: list[Entry], how: HeldOut) -> Choice:
     return Choice(
         "date",
         f"The {len(chosen)} newest of {len(dates)} files are held out ({_share(held, total)} of the text), so the "
-        "score says how well the model does on what was written after its training text. File dates decide: a copy that does "
-        "not keep them holds out something else.",
+        "score says how well the model does on what was written after its training text. File dates decide: a copy "
+        "that does not keep them holds out something else.",
     )
 
 

@@ -50,10 +50,11 @@ def _package_files(package: str) -> list[File]:
 
 def _metadata(package: str) -> tuple[str, str]:
     """Version and licence of the distribution that installed the package; "unknown" where it does not say."""
-    names = importlib.metadata.packages_distributions().get(package, [package])
-    try:
-        data = importlib.metadata.metadata(names[0])
-    except importlib.metadata.PackageNotFoundError:
+    data = _installed(package)
+    if data is None:  # the import name is not the distribution's; looking that up reads every distribution's files
+        names = importlib.metadata.packages_distributions().get(package, [])
+        data = _installed(names[0]) if names else None
+    if data is None:
         return "unknown", "unknown"
     licence = _first(data, "License-Expression")
     if not licence:
@@ -65,3 +66,10 @@ def _metadata(package: str) -> tuple[str, str]:
 
 def _first(data: importlib.metadata.PackageMetadata, field: str) -> str:
     return next(iter(data.get_all(field) or []), "")
+
+
+def _installed(name: str) -> importlib.metadata.PackageMetadata | None:
+    try:
+        return importlib.metadata.metadata(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -78,7 +78,8 @@ class _Walk:
         version = self.number()
         self.at += 8  # the R that wrote it, the oldest that can read it
         if version >= 3:
-            self.at += self.number()  # the name of the encoding
+            size = self.number()
+            self.at += size  # the name of the encoding
 
     def length(self) -> int:
         value = self.number()
@@ -108,8 +109,10 @@ class _Walk:
                 self.item(depth + 1)
         else:
             self.vector(kind, depth)
-            if attributes:
+            if attributes:  # names, classes, factor levels: about the data, not part of it
+                kept = len(self.vectors)
                 self.item(depth + 1)
+                del self.vectors[kept:]
         return None
 
     def characters(self) -> str | None:
@@ -125,7 +128,8 @@ class _Walk:
 
     def vector(self, kind: int, depth: int) -> None:
         if kind in ATOMS:
-            self.at += self.length() * ATOMS[kind]
+            count = self.length()
+            self.at += count * ATOMS[kind]
         elif kind == 16:
             self.vectors.append([self.item(depth + 1) or "" for _ in range(self.length())])
         elif kind in (19, 20):

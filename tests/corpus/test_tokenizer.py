@@ -1,0 +1,87 @@
+"""The tokenizer loses no byte, keeps outside text data and is the same every time."""
+
+import functools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gnomon.common.errors import GnomonError
+from gnomon.corpus import tokenizer as module
+from gnomon.corpus.tokenizer import Tokenizer, encode_stream, pieces, train_tokenizer
+
+SAMPLE = ["def add(a, b):\n    return a + b\n", "for x in range(10):\n    print(add(x, 1))\n"] * 5
+
+
+@functools.cache
+def trained() -> Tokenizer:
+    return train_tokenizer(SAMPLE, 300)
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return trained()
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=150, deadline=None)
+def test_every_text_comes_back_byte_for_byte(text: str) -> None:
+    tokenizer = trained()
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    strings, sizes = tokenizer.byte_strings(), tokenizer.token_bytes()
+    assert b"".join(strings[i] for i in ids) == text.encode()
+    assert int(sizes[ids].sum() if ids else 0) == len(text.encode())
+    assert 0 not in ids
+
+
+def test_the_end_mark_is_token_zero_and_stands_for_no_byte(tokenizer: Tokenizer) -> None:
+    assert tokenizer.vocab == len(tokenizer.token_bytes()) <= 300
+    assert tokenizer.token_bytes()[0] == 0 and (tokenizer.token_bytes()[1:] > 0).all()
+    assert 0 not in tokenizer.encode("text that says <|end|> stays text")
+    assert tokenizer.decode(tokenizer.encode("a<|end|>b")) == "a<|end|>b"
+    assert tokenizer.decode([0]) == ""
+
+
+def test_a_saved_tokenizer_reads_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(tokenizer.to_json())
+    again = Tokenizer.open(path)
+    text = "def <|end|> print(x)  \n\n é"
+    assert again.encode(text) == tokenizer.encode(text) and again.to_json() == tokenizer.to_json()
+    path.write_text(tokenizer.to_json()[:1000])
+    with pytest.raises(GnomonError, match=r"tokenizer\.json: not a tokenizer"):
+        Tokenizer.open(path)
+
+
+def test_long_texts_are_cut_without_changing_a_token(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(f"line {i}  \n\n    indented {i}\n\tx\n" for i in range(60))
+    monkeypatch.setattr(module, "CHUNK_BYTES", 50)
+    assert len(pieces(text, 50)) > 10 and "".join(pieces(text, 50)) == text
+    streamed = np.concatenate(list(encode_stream(tokenizer, [text, "", "end"])))
+    expected = [*tokenizer.encode(text), 0, 0, *tokenizer.encode("end"), 0]
+    assert streamed.tolist() == expected
+
+
+def test_another_process_with_more_threads_trains_the_same() -> None:
+    code = (
+        "from gnomon.corpus.tokenizer import train_tokenizer; import hashlib, random; r = random.Random(0)\n"
+        "t = [''.join(r.choices('abcd  \\n', k=400)) for _ in range(200)]\n"
+        "print(hashlib.sha256(train_tokenizer(t, 400).to_json().encode()).hexdigest())"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"RAYON_NUM_THREADS": n}
+        ).stdout
+        for n in ("1", "3")
+    }
+    assert len(hashes) == 1 and len(hashes.pop().strip()) == 64
+
+
+def test_a_vocabulary_without_room_is_refused() -> None:
+    with pytest.raises(GnomonError, match="need 258"):
+        train_tokenizer(SAMPLE, 257)
