@@ -137,11 +137,9 @@ def parameter_groups(
 
     Each group: params (tensors), names (in the same order), rate, decay, eps. Raises GnomonError for unknown names.
     """
-    table = settings(shape, optimisation, steps)
     groups: dict[tuple[float, float, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
-        role_of(name)
-        row = table[name]
+        row = setting(role_of(name), parameter.shape[-1], shape.width, optimisation, steps)
         key = (row.rate, row.decay, row.eps)
         group = groups.setdefault(
             key, {"params": [], "names": [], "rate": row.rate, "decay": row.decay, "eps": row.eps}

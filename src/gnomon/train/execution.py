@@ -174,11 +174,12 @@ def honoured(execution: Execution) -> Iterator[None]:
     memory: Any = torch.utils.deterministic  # a module whose one attribute is made by its class
     fill = memory.fill_uninitialized_memory
     torch.set_num_threads(execution.threads)
-    torch.use_deterministic_algorithms(True)
+    # torch.use_deterministic_algorithms does this and imports the compiler, which costs every process two seconds.
+    torch._C._set_deterministic_algorithms(True, warn_only=False)
     memory.fill_uninitialized_memory = False  # it would write every buffer twice
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        torch._C._set_deterministic_algorithms(deterministic, warn_only=False)
         memory.fill_uninitialized_memory = fill
