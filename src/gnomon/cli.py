@@ -279,8 +279,12 @@ def train(
     steps: Annotated[int, typer.Option("--steps", help="Steps of a branch, from its start to its end.")] = 0,
     compute: Annotated[float | None, typer.Option("--compute", help="Training FLOPs of a new run.")] = None,
     width: Annotated[int | None, typer.Option("--width", help="Width of a new run.")] = None,
-    unregistered: Annotated[bool, typer.Option("--unregistered", help="Train without a sealed forecast; it shows.")] = False,
-    inexact: Annotated[bool, typer.Option("--inexact", help="Resume on a machine that cannot repeat the run's bits.")] = False,
+    unregistered: Annotated[
+        bool, typer.Option("--unregistered", help="Train without a sealed forecast; it shows.")
+    ] = False,
+    inexact: Annotated[
+        bool, typer.Option("--inexact", help="Resume on a machine that cannot repeat the run's bits.")
+    ] = False,
     home: Home = HOME,
     cores: Cores = 0,
 ) -> None:
@@ -310,7 +314,9 @@ def sample(
 
 
 @app.command()
-def report(name: Annotated[str, typer.Argument(help="A study's name, or the start of it.")] = "", home: Home = HOME) -> None:
+def report(
+    name: Annotated[str, typer.Argument(help="A study's name, or the start of it.")] = "", home: Home = HOME
+) -> None:
     """Write a study's report again, from its files."""
     from gnomon.workflow.reporting import rewrite_report
 
@@ -356,9 +362,7 @@ def doctor(home: Home = HOME) -> None:
 
 
 @bench_app.command("train")
-def bench_train(
-    json_file: Json = None, cores: Cores = 1, rounds: Annotated[int, typer.Option(min=1)] = 5
-) -> None:
+def bench_train(json_file: Json = None, cores: Cores = 1, rounds: Annotated[int, typer.Option(min=1)] = 5) -> None:
     """Tokens per second and share of the matmul peak, beside a plain step with the same matmul FLOPs."""
     from gnomon.workflow.bench_train import bench_lines, bench_train
 

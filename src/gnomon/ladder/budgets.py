@@ -1,4 +1,4 @@
-"""The rungs of a ladder: isoFLOP budgets × widths × seeds, as plans, and what they will cost before any of them starts."""
+"""The rungs of a ladder, isoFLOP budgets × widths × seeds, as plans; and what they will cost, before any starts."""
 
 from __future__ import annotations
 

@@ -79,7 +79,8 @@ class Family:
         if steps < 1:
             raise GnomonError(
                 f"compute {compute:.3g} FLOPs buys {tokens:.0f} tokens at width {width}, less than one step of "
-                f"{rows * shape.context}; a budget here is at least {rows * shape.context * train_flops_per_token(shape):.2g}"
+                f"{rows * shape.context}; a budget here is at least "
+                f"{rows * shape.context * train_flops_per_token(shape):.2g}"
             )
         return Plan(
             shape=shape,
@@ -126,18 +127,29 @@ class Family:
         parameters = matmul_parameters(shape)
         per_token = train_flops_per_token(shape)
         return [
-            Derived("width", shape.width, f"{shape.heads} heads of {shape.head_dim}; m = {m:.3g} of the base's {base.width}"),
-            Derived("depth", shape.depth, f"family.depths; branches count {shape.branch_multiplier:.3g} (1/l, CompleteP)"),
+            Derived(
+                "width", shape.width, f"{shape.heads} heads of {shape.head_dim}; m = {m:.3g} of the base's {base.width}"
+            ),
+            Derived(
+                "depth", shape.depth, f"family.depths; branches count {shape.branch_multiplier:.3g} (1/l, CompleteP)"
+            ),
             Derived("matmul_parameters", parameters, "blocks and head, no embedding table"),
             Derived("flops", per_token * plan.tokens, f"{per_token:.4g} a token, counted from the shapes"),
             Derived("batch_tokens", plan.batch_tokens, f"B0 q^{exponents.batch_tokens:g}, q = {q:.3g}, whole rows"),
-            Derived("steps", plan.steps, f"{plan.tokens:,} tokens, {plan.tokens / parameters:.1f} per matmul parameter"),
+            Derived(
+                "steps", plan.steps, f"{plan.tokens:,} tokens, {plan.tokens / parameters:.1f} per matmul parameter"
+            ),
             Derived(
                 "rate",
                 rates.rate,
-                f"h0 {self.recipe.rate:g} k^{exponents.rate_batch:g} q^{exponents.rate_tokens:g}, k = {k:.3g}; hidden takes 1/m of it",
+                f"h0 {self.recipe.rate:g} k^{exponents.rate_batch:g} q^{exponents.rate_tokens:g}, k = {k:.3g}; "
+                "hidden takes 1/m of it",
             ),
-            Derived("timescale", rates.timescale, f"tau0 {self.recipe.timescale:g} ((D/N)/{base.tokens_per_parameter:g})^{exponents.timescale:g}"),
+            Derived(
+                "timescale",
+                rates.timescale,
+                f"tau0 {self.recipe.timescale:g} ((D/N)/{base.tokens_per_parameter:g})^{exponents.timescale:g}",
+            ),
             Derived("beta2", rates.beta2, f"1 - {1 - self.recipe.beta2:.3g} k within [0.9, 0.998], k = {k:.3g}"),
         ]
 

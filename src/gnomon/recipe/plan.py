@@ -12,7 +12,7 @@ from gnomon.common.errors import GnomonError
 from gnomon.common.hashing import content_hash
 
 PLAN_SCHEMA_VERSION = 1
-# Raised whenever the golden-loss test (tests/train/test_golden_loss.py) changes: an old row is never reused for new numerics.
+# Raised whenever tests/train/test_golden_loss.py changes: an old row is never reused for new numerics.
 NUMERICS_VERSION = 1
 
 
@@ -96,7 +96,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_rows < 1:
-            raise GnomonError(f"a plan of {self.steps} steps of {self.batch_rows} rows trains nothing; both are at least 1")
+            raise GnomonError(
+                f"a plan of {self.steps} steps of {self.batch_rows} rows trains nothing; both are at least 1"
+            )
 
     @property
     def batch_tokens(self) -> int:

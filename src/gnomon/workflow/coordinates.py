@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 
 WIDTHS = (32, 64, 128, 256)
 DEPTHS = (2, 4, 8, 16)
-SEEDS = tuple(range(8))
+SEEDS = tuple(range(4))
 STEPS = 10
+RUN_STEPS = 100  # of the run that these are the first steps of: it decides the decay
 RATE_FACTOR = 4.0  # steps this many times larger than a run would take
 SCHEMA_VERSION = 1
 SHAPE = ModelShape(vocab=8, context=8, width=64, depth=2, head_dim=8)
 OPTIMISATION = Optimisation(
-    rate=0.002, base_width=64, base_depth=2, embed_ratio=1.0, timescale=0.3, beta1=0.9, beta2=0.95, z_loss=0.0
+    rate=0.0015, base_width=64, base_depth=2, embed_ratio=1.0, timescale=0.3, beta1=0.9, beta2=0.95, z_loss=0.0
 )
 ROWS = 16  # of a batch
 
@@ -129,7 +130,7 @@ def train_steps(
     if control:
         groups = standard(model, optimisation.rate, seed)
     else:
-        groups = parameter_groups(model, model.shape, optimisation, len(rows_SBT))
+        groups = parameter_groups(model, shape, optimisation, max(RUN_STEPS, len(rows_SBT)))
     weights = FlatWeights(model, groups, torch.float32)
     optimiser = AdamW(weights, optimisation.beta1, optimisation.beta2)
     yield model, float("nan")
@@ -139,7 +140,7 @@ def train_steps(
         loss = torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), rows_BT[:, 1:].flatten())
         loss.backward()
         optimiser.step(1.0)
-        yield model, float(loss)
+        yield model, float(loss.detach())
 
 
 def coordinates(shape: ModelShape, seed: int, control: bool = False) -> list[Coordinate]:
@@ -174,7 +175,7 @@ def width_slopes(rows: Sequence[Coordinate]) -> dict[str, float]:
 
 
 def depth_slopes(rows: Sequence[Coordinate]) -> dict[str, float]:
-    """Slopes against log(depth) of what a block adds (mean over blocks), of the stream after the last, of the logits."""
+    """Slopes against log(depth) of what a block adds (mean over blocks), of the last stream and of the logits."""
     import numpy as np
 
     runs: dict[tuple[int, int], list[Coordinate]] = {}

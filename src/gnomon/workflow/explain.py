@@ -59,6 +59,9 @@ def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _leaves(f"{prefix}.{key}" if prefix else key, inner)
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         for index, inner in enumerate(value):
-            yield prefix + f"[{index}]", ", ".join(f"{k} {v}" for k, v in inner.items() if v not in (None, "", [], False))
+            yield (
+                prefix + f"[{index}]",
+                ", ".join(f"{k} {v}" for k, v in inner.items() if v not in (None, "", [], False)),
+            )
     else:
         yield prefix, value

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gnomon.common.errors import GnomonError
-from gnomon.forecast import Forecast, Target, doctor, fit, read
-from gnomon.ladder.jobs import run_folder
-from gnomon.ladder.table import read_result
+from gnomon.forecast import Forecast, doctor, fit, read
+from gnomon.recipe.flops import train_flops
 from gnomon.recipe.values import Recipe
 from gnomon.workflow.study import Study
 
@@ -25,10 +24,7 @@ def doctor_lines(path: Path, metric: str) -> Iterator[str]:
 def fit_table(path: Path, metric: str, compute: float, parameters: float | None) -> tuple[Forecast, list[str]]:
     """Forecast a run of that compute; on the optimal allocation when parameters is None."""
     fitted = fit(read(path), metric)
-    if parameters is None:
-        target = fitted.optimal(compute)
-    else:
-        target = Target(compute, parameters, fitted.tokens(compute, parameters))
+    target = fitted.target(compute, parameters)
     forecast = fitted.predict(target)
     return forecast, forecast_lines(forecast)
 
@@ -48,8 +44,8 @@ def forecast_lines(forecast: Forecast) -> list[str]:
 def register(recipe: Recipe, home: Path) -> Iterator[str]:
     """Seal the forecast of a recipe's target; its ladder must be finished."""
     study = Study(recipe, home, 1)
-    study.check_target()
-    missing = [r for r in study.rungs if read_result(run_folder(home, r.plan.run_id)) is None]
+    study.check_target(study.target.compute / max(train_flops(rung.plan) for rung in study.rungs))
+    missing = study.ladder_jobs()
     if missing:
         raise GnomonError(
             f"forecast register: {len(missing)} of {len(study.rungs)} rungs have no result yet; "

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gnomon.common.errors import GnomonError
-from gnomon.ladder.budgets import cost, rungs, run_seconds
+from gnomon.ladder.budgets import cost, run_seconds, rungs
 from gnomon.ladder.family import Family
 from gnomon.recipe.flops import matmul_parameters, train_flops
 from gnomon.recipe.values import Recipe
@@ -20,7 +20,10 @@ def dry_run_lines(recipe: Recipe, home: Path, cores: int) -> Iterator[str]:
     speed = peak_flops_per_s()
     family = Family(recipe.family, recipe.corpus.vocabulary, "", recipe.seed)
     found = rungs(recipe.ladder.budgets, family)
-    yield f"{'budget':>9} {'width':>5} {'depth':>5} {'seed':>4} {'parameters':>10} {'tokens':>11} {'steps':>6} {'FLOPs':>9} {'about':>7}"
+    yield (
+        f"{'budget':>9} {'width':>5} {'depth':>5} {'seed':>4} {'parameters':>10} {'tokens':>11} {'steps':>6} "
+        f"{'FLOPs':>9} {'about':>7}"
+    )
     for rung in found:
         plan = rung.plan
         yield (
@@ -40,9 +43,7 @@ def dry_run_lines(recipe: Recipe, home: Path, cores: int) -> Iterator[str]:
 def run_ladder(recipe: Recipe, home: Path, cores: int, display: Display) -> Path:
     """Train what is missing; return the table's path."""
     study = Study(recipe, home, cores)
-    display.began(recipe, None)
-    corpus = study.build(display.reading)
-    display.read(study, corpus, cost([rung.plan for rung in study.rungs], peak_flops_per_s(), cores))
+    display.read(study, study.build(display.reading))
     study.run_ladder(display.rung)
     return study.table_path
 
@@ -58,7 +59,9 @@ def table_lines(name: str, home: Path, csv: Path | None) -> Iterator[str]:
     yield f"{path.parent.name}: {len(table)} runs"
     losses = sorted(c for c in table.columns if c.startswith("bits_per_byte_"))
     heads = [c.removeprefix("bits_per_byte_") for c in losses]
-    yield f"{'run':16} {'FLOPs':>9} {'width':>5} {'parameters':>10} {'tokens':>11} {'seconds':>7} " + " ".join(f"{h:>12}" for h in heads)
+    yield f"{'run':16} {'FLOPs':>9} {'width':>5} {'parameters':>10} {'tokens':>11} {'seconds':>7} " + " ".join(
+        f"{h:>12}" for h in heads
+    )
     for row in table.rows():
         yield (
             f"{row['run_id']:16} {row['flops']:9.3g} {row['width']:5.0f} {row['parameters_matmul']:10,.0f} "
@@ -72,5 +75,7 @@ def table_path(home: Path, name: str) -> Path:
     if not tables:
         raise GnomonError(f"ladder {name or '(any)'}: no table in {home}; `gnomon ladder run` makes one")
     if name and len(tables) > 1 and tables[-1].parent.name != name:
-        raise GnomonError(f"ladder {name}: {', '.join(p.parent.name for p in tables)} all begin so; give more of the name")
+        raise GnomonError(
+            f"ladder {name}: {', '.join(p.parent.name for p in tables)} all begin so; give more of the name"
+        )
     return tables[-1]

@@ -5,6 +5,7 @@ What is shown while it runs is the observer's affair (workflow/display.py); what
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import time
 from dataclasses import dataclass
@@ -14,29 +15,33 @@ from typing import Any, Protocol
 from gnomon.common.errors import GnomonError
 from gnomon.corpus.shards import Corpus
 from gnomon.forecast import Forecast, Score
-from gnomon.ladder.budgets import Cost, cost
+from gnomon.ladder.budgets import Cost, cost, rungs
+from gnomon.ladder.family import Family
 from gnomon.ladder.jobs import Event
 from gnomon.recipe.flops import train_flops
 from gnomon.recipe.load import load_recipe
+from gnomon.recipe.plan import Plan
 from gnomon.recipe.values import CorpusRecipe, FolderSource, HeldOut, Recipe
 from gnomon.registry import Entry
+from gnomon.workflow.glance import Glance, glance
 from gnomon.workflow.study import Study
 from gnomon.workflow.verdict import forecast_rows, scores
 
+TARGET_THREAD_GAIN = 0.8  # what a further core adds to the speed of the one big run
 SMALLER = {"quickstart": "smoke"}  # what a text too small for a preset falls back to
 
 
 class Observer(Protocol):
     """What quickstart tells whoever watches."""
 
-    def began(self, recipe: Recipe, corpus_folder: Path | None) -> None: ...
+    def began(self, recipe: Recipe, found: Glance, rungs: int, times_larger: float, cost: Cost) -> None: ...
     def reading(self, stage: str, fraction: float) -> None: ...
-    def read(self, study: Study, corpus: Corpus, cost: Cost) -> None: ...
+    def read(self, study: Study, corpus: Corpus) -> None: ...
     def note(self, line: str) -> None: ...
     def rung(self, event: Event) -> None: ...
     def sealed(self, study: Study, entry: Entry, forecasts: dict[str, Forecast]) -> None: ...
     def target(self, event: Event) -> None: ...
-    def opened(self, study: Study, scores: dict[str, Score], log_line: str) -> None: ...
+    def opened(self, forecasts: dict[str, Forecast], scores: dict[str, Score], log_line: str) -> None: ...
     def ended(self, report: Path, wall_s: float) -> None: ...
 
 
@@ -67,7 +72,9 @@ def quickstart_recipe(options: Options) -> Recipe:
 def folder_corpus(corpus: CorpusRecipe, folder: Path) -> CorpusRecipe:
     """The same treatment for the user's own text; what is held out comes from the folder itself."""
     if not folder.exists():
-        raise GnomonError(f"--corpus {folder}: no such folder; give a folder of txt, md, html, jsonl, csv or code files")
+        raise GnomonError(
+            f"--corpus {folder}: no such folder; give a folder of txt, md, html, jsonl, csv or code files"
+        )
     return corpus.model_copy(
         update={
             "sources": (FolderSource(kind="folder", path=str(folder)),),
@@ -92,7 +99,7 @@ def quickstart(options: Options, observer: Observer, peak_flops_per_s: float) ->
     study.close(entry, result)
     verdict = scores(entry, result)
     log_line = study.registry.log().text
-    observer.opened(study, verdict, log_line)
+    observer.opened(forecasts, verdict, log_line)
 
     from gnomon.workflow.reporting import write_study_report
 
@@ -106,34 +113,44 @@ def quickstart(options: Options, observer: Observer, peak_flops_per_s: float) ->
 def _read(options: Options, observer: Observer, peak_flops_per_s: float) -> Study:
     """The study with its text read, on the preset, or on the smaller one when the text does not last."""
     recipe = quickstart_recipe(options)
-    observer.began(recipe, options.corpus)
+    wished = Family(recipe.family, recipe.corpus.vocabulary, "", recipe.seed)
+    plans = [rung.plan for rung in rungs(recipe.ladder.budgets, wished)]
+    target_plan = wished.at(recipe.target.compute, recipe.target.width)
+    times_larger = train_flops(target_plan) / max(map(train_flops, plans))
+    needs = whole_cost(plans, target_plan, peak_flops_per_s, options.cores)
+    observer.began(recipe, glance(recipe.corpus), len(plans), times_larger, needs)
     study = Study(recipe, options.home, options.cores)
+    study.check_target(times_larger)
     corpus = study.build(observer.reading)
     have, wish = len(corpus.tokens("train")), study.target_plan.tokens
     smaller = SMALLER.get(options.preset)
     if have < wish and smaller is not None:
         observer.note(
-            f"your text has {have:,} tokens, and the target of `{options.preset}` reads {wish:,}; "
+            f"the text has {have:,} tokens, and the target of `{options.preset}` reads {wish:,}; "
             f"taking the smaller plan `{smaller}`, whose law is worth less"
         )
-        return _read(Options(smaller, options.home, options.cores, options.corpus, options.overrides, options.seed),
-                     observer, peak_flops_per_s)  # fmt: skip
+        return _read(dataclasses.replace(options, preset=smaller), observer, peak_flops_per_s)
     if have < wish:
+        most = max(rung.plan.tokens for rung in study.rungs)
         observer.note(
-            f"the target reads your text {wish / have:.1f} times over; the rungs read it at most "
-            f"{max(r.plan.tokens for r in study.rungs) / have:.1f} times, and a law cannot see repetition: trust the interval less"
+            f"the target reads the text {wish / have:.1f} times over, the rungs at most {most / have:.1f} times; "
+            "a law cannot see repetition: trust the interval less"
         )
-    study.check_target()
-    plans = [rung.plan for rung in study.rungs]
-    total = cost(plans, peak_flops_per_s, options.cores)
-    target = cost([study.target_plan], peak_flops_per_s * options.cores * 0.8, 1)
-    observer.read(
-        study,
-        corpus,
-        Cost(total.runs + 1, total.flops + target.flops, total.seconds + target.seconds,
-             max(total.memory_bytes, target.memory_bytes), total.disk_bytes + target.disk_bytes),
-    )  # fmt: skip
+    observer.read(study, corpus)
     return study
+
+
+def whole_cost(plans: list[Plan], target: Plan, peak_flops_per_s: float, cores: int) -> Cost:
+    """The ladder on all cores, then the target on all of them together."""
+    ladder = cost(plans, peak_flops_per_s, cores)
+    big = cost([target], peak_flops_per_s * (1 + TARGET_THREAD_GAIN * (cores - 1)), 1)
+    return Cost(
+        runs=ladder.runs + 1,
+        flops=ladder.flops + big.flops,
+        seconds=ladder.seconds + big.seconds,
+        memory_bytes=max(ladder.memory_bytes, big.memory_bytes),
+        disk_bytes=ladder.disk_bytes + big.disk_bytes,
+    )
 
 
 def summary(study: Study, entry: Entry, result: dict[str, Any], wall_s: float, registry_ok: bool) -> dict[str, Any]:

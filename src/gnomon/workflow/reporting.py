@@ -192,7 +192,8 @@ def _isoflop(g: _Gathered) -> tuple[IsoflopBudget, ...]:
         low, high = math.log(points[0][0]), math.log(points[-1][0])
         grid = [low + (high - low) * i / 24 for i in range(25)]
         curve = tuple(
-            (math.exp(u), g.carried * found.loss * math.exp(found.curvature * (u - math.log(found.size)) ** 2)) for u in grid
+            (math.exp(u), g.carried * found.loss * math.exp(found.curvature * (u - math.log(found.size)) ** 2))
+            for u in grid
         )
         budgets.append(IsoflopBudget(budget, points, (found.size, found.loss * g.carried), curve))
     return tuple(budgets)
@@ -237,7 +238,11 @@ def load_size(g: _Gathered, run_id: str) -> str:
     """A model's size in words."""
     row = next((r for r in g.table.rows() if r["run_id"] == run_id), None)
     parameters = row["parameters_matmul"] if row else g.study.target.parameters
-    return f"{parameters / 1e6:.2f} million parameters" if parameters >= 1e6 / 2 else f"{parameters / 1e3:.0f} thousand parameters"
+    return (
+        f"{parameters / 1e6:.2f} million parameters"
+        if parameters >= 1e6 / 2
+        else f"{parameters / 1e3:.0f} thousand parameters"
+    )
 
 
 def _machine(g: _Gathered) -> tuple[tuple[str, str], ...]:
@@ -249,7 +254,11 @@ def _machine(g: _Gathered) -> tuple[tuple[str, str], ...]:
         ("kernels", facts["kernels"]),
         ("torch", str(facts["packages"]["torch"])),
         ("dtype", g.result["dtype"]),
-        ("target's speed", f"{g.result['tokens_per_s']:,.0f} tokens/s, {g.result['flops'] / max(g.result['seconds'], 1e-9) / 1e9:.1f} GFLOP/s"),
+        (
+            "target's speed",
+            f"{g.result['tokens_per_s']:,.0f} tokens/s, "
+            f"{g.result['flops'] / max(g.result['seconds'], 1e-9) / 1e9:.1f} GFLOP/s",
+        ),
     )
 
 
@@ -258,7 +267,10 @@ def _costs(g: _Gathered) -> tuple[view.Cost, ...]:
     target = g.study.target.compute
     words = {"tuning": "finding the recipe, on the development set", "rungs": "one run a size and budget",
              "seeds": "repeats that measure the noise", "failed": "runs that diverged"}  # fmt: skip
-    lines = [view.Cost(name, f"{spent[name]:.3g} FLOPs", f"{words[name]}; {spent[name] / target:.0%} of the target") for name in words]
+    lines = [
+        view.Cost(name, f"{spent[name]:.3g} FLOPs", f"{words[name]}; {spent[name] / target:.0%} of the target")
+        for name in words
+    ]
     seconds = sum(r["seconds"] for r in g.table.rows())
     return (
         *lines,
@@ -284,10 +296,11 @@ def _registry(g: _Gathered) -> view.RegistryView:
 def _commands(g: _Gathered) -> tuple[view.Command, ...]:
     name, run = g.study.recipe.name, g.result["run_id"][:8]
     return (
-        view.Command(f"gnomon quickstart --seed {g.study.recipe.seed}", "everything on this page, from text to verdict"),
+        view.Command(
+            f"gnomon quickstart --seed {g.study.recipe.seed}", "everything on this page, from text to verdict"
+        ),
         view.Command(f"gnomon recipe show {name.removesuffix('-folder')}", "every setting, with its reason"),
         view.Command("gnomon ladder table", "the runs behind the law"),
         view.Command("gnomon forecast verify", "check the chain, score the forecast again"),
         view.Command(f'gnomon sample {run} --prompt "def "', "talk to the target"),
     )
-

@@ -33,7 +33,9 @@ from gnomon.recipe.values import Recipe
 from gnomon.registry import Entry, Problem, Registry, hash_of_target, require_entry, seeds_from, without_seeds
 
 OUTCOME_DEFINITION = "bits per byte on the whole held-out set, after the last step of the decay, from the final weights"
-DIVERGENCE_RULE = "a target whose loss is not a number, or ends above its first logged loss, counts as a miss of every metric"
+DIVERGENCE_RULE = (
+    "a target whose loss is not a number, or ends above its first logged loss, counts as a miss of every metric"
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Study:
     # -- text ----------------------------------------------------------------------------------------------------------
 
     def build(self, progress: Callable[[str, float], None] | None = None) -> Corpus:
-        """Read the text, or find it already read. Raises GnomonError when it is too little for a batch of the target."""
+        """Read the text, or find it already read. Raises GnomonError when it is less than a batch of the target."""
         self._corpus = build_corpus(self.recipe.corpus, self.home, progress)
         have, need = len(self._corpus.tokens("train")), self.target_plan.batch_tokens + 1
         if have < need:
@@ -103,11 +105,17 @@ class Study:
 
     def ladder_jobs(self) -> list[Job]:
         """The runs that are not finished yet."""
+        finished = self.results()
         return [
             Job("train", rung.plan, self.held_out, self.recipe.evals.subset_tokens)
             for rung in self.rungs
-            if read_result(run_folder(self.home, rung.plan.run_id)) is None
+            if rung.plan.run_id not in finished
         ]
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Results of the finished rungs, by run id."""
+        found = {r.plan.run_id: read_result(run_folder(self.home, r.plan.run_id)) for r in self.rungs}
+        return {run_id: result for run_id, result in found.items() if result is not None}
 
     def run_ladder(self, on_event: OnEvent) -> RunTable:
         """Train what is missing, then evaluate the best run of the two top budgets on the whole held-out sets."""
@@ -125,8 +133,9 @@ class Study:
     def _bridge_rungs(self) -> list[Rung]:
         """The best finished run of each of the two top budgets: they say how the whole set differs from the subset."""
         best: dict[float, tuple[float, Rung]] = {}
+        results = self.results()
         for rung in self.rungs:
-            result = read_result(run_folder(self.home, rung.plan.run_id))
+            result = results.get(rung.plan.run_id)
             if result is None or result["status"] != "done":
                 continue
             loss = result["evaluations"][self.held_out[0]]["bits_per_byte"]
@@ -152,12 +161,12 @@ class Study:
         plan = self.target_plan
         return Target(train_flops(plan), matmul_parameters(plan.shape), plan.tokens)
 
-    def check_target(self) -> None:
-        """Raises GnomonError when the target is no bigger than the largest rung."""
-        largest = max(train_flops(rung.plan) for rung in self.rungs)
-        if self.target.compute <= largest:
+    @staticmethod
+    def check_target(times_larger: float) -> None:
+        """Raises GnomonError when the target's compute is no bigger than the largest rung's."""
+        if times_larger <= 1:
             raise GnomonError(
-                f"target.compute is {self.target.compute:.3g} FLOPs, and the largest rung has {largest:.3g}; "
+                f"target.compute is {times_larger:.3g} times the largest rung's; "
                 "a forecast needs a target bigger than every rung"
             )
 
@@ -174,18 +183,17 @@ class Study:
         ]
         for name, metric in zip(self.held_out, self.metrics, strict=True):
             fitted = fit(table, metric)
-            pairs = [
-                (table.value(w["run_id"], metric), w[name]["bits_per_byte"]) for w in whole
-            ]
+            pairs = [(table.value(w["run_id"], metric), w[name]["bits_per_byte"]) for w in whole]
             forecasts[metric] = bridge(fitted.predict(self.target), pairs)
             warnings += [w for w in forecasts[metric].warnings if w not in warnings]
         return forecasts, tuple(warnings)
 
     def preregistration_flops(self) -> dict[str, float]:
-        """Compute spent before the forecast was sealed, by purpose. Failed runs count; so does the tuning of the recipe."""
+        """FLOPs spent before the forecast was sealed, by purpose. Failed runs and the recipe's tuning count."""
         spent = {"tuning": self.recipe.ladder.tuning_flops, "rungs": 0.0, "seeds": 0.0, "failed": 0.0}
+        results = self.results()
         for rung in self.rungs:
-            result = read_result(run_folder(self.home, rung.plan.run_id))
+            result = results.get(rung.plan.run_id)
             kind = "failed" if result and result["status"] != "done" else "seeds" if rung.replica else "rungs"
             spent[kind] += train_flops(rung.plan)
         return spent

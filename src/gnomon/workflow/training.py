@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gnomon.common.errors import GnomonError
 from gnomon.corpus.shards import Corpus
 from gnomon.ladder.evaluation import evaluation_set
-from gnomon.ladder.family import Family
 from gnomon.ladder.jobs import Event, run_folder
 from gnomon.ladder.store import RunStore
 from gnomon.recipe.flops import train_flops_per_token
@@ -19,6 +18,9 @@ from gnomon.registry import require_entry
 from gnomon.workflow.display import Display
 from gnomon.workflow.quickstart import folder_corpus
 from gnomon.workflow.study import Study
+
+if TYPE_CHECKING:
+    from gnomon.train.trainer import Mode
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def _new(wish: Wish, home: Path, cores: int, display: Display) -> str:
     study = Study(recipe, home, cores)
     corpus = study.build(display.reading)
     if folder.is_dir():
-        plan = wish.compute and study.family.at(wish.compute, recipe.target.width) or _one_epoch(study, corpus)
+        plan = (wish.compute and study.family.at(wish.compute, recipe.target.width)) or _one_epoch(study, corpus)
         return _train(plan, corpus, home, cores, display, registry_head="")
     if wish.unregistered:
         plan = study.family.at(recipe.target.compute, recipe.target.width)
@@ -80,28 +82,21 @@ def _one_epoch(study: Study, corpus: Corpus) -> Plan:
 
 
 def _resume(wish: Wish, home: Path, display: Display) -> str:
-    folder = RunStore(home).find(wish.resume)
-    plan = read_plan(folder)
-    return _train(plan, _corpus_of(plan, home), home, None, display, registry_head=None, mode="resume", inexact=wish.inexact)
+    from gnomon.train.checkpoint import read_plan
+
+    plan = read_plan(RunStore(home).find(wish.resume))
+    corpus = _corpus_of(plan, home)
+    return _train(plan, corpus, home, None, display, registry_head="", mode="resume", inexact=wish.inexact)
 
 
 def _branch(wish: Wish, home: Path, display: Display) -> str:
-    from gnomon.train.branch import branch_plan
+    from gnomon.train.branch import branch_plan, parse
+    from gnomon.train.checkpoint import read_plan
 
-    run, at, step = wish.branch.partition("@")
-    if not at or not step.isdigit():
-        raise GnomonError(f"--branch {wish.branch}: write it as RUN@STEP, for example 3f2a@1000")
-    parent = RunStore(home).find(run)
-    plan = branch_plan(parent, int(step), wish.steps)
-    return _train(plan, _corpus_of(plan, home), home, None, display, registry_head="", branch_from=parent)
-
-
-def read_plan(folder: Path) -> Plan:
-    """The plan a run was started with."""
-    from gnomon.common.files import read_json
-    from gnomon.recipe.plan import PLAN_SCHEMA_VERSION
-
-    return Plan.from_dict(read_json(folder / "plan.json", PLAN_SCHEMA_VERSION))
+    run, step = parse(wish.branch)
+    trunk = read_plan(RunStore(home).find(run))
+    plan = branch_plan(trunk, step, wish.steps)
+    return _train(plan, _corpus_of(plan, home), home, 1, display, registry_head="")
 
 
 def _corpus_of(plan: Plan, home: Path) -> Corpus:
@@ -110,7 +105,9 @@ def _corpus_of(plan: Plan, home: Path) -> Corpus:
         corpus = Corpus.open(folder.parent)
         if corpus.hash == plan.corpus:
             return corpus
-    raise GnomonError(f"run {plan.run_id}: its corpus {plan.corpus[:16]} is not in {home / 'corpora'}; build it again first")
+    raise GnomonError(
+        f"run {plan.run_id}: its corpus {plan.corpus[:16]} is not in {home / 'corpora'}; build it again first"
+    )
 
 
 def _train(
@@ -119,19 +116,17 @@ def _train(
     home: Path,
     cores: int | None,
     display: Display,
-    registry_head: str | None,
-    mode: str = "auto",
+    registry_head: str,
+    mode: Mode = "auto",
     inexact: bool = False,
-    branch_from: Path | None = None,
 ) -> str:
+    """Train one plan with its progress shown. cores: None takes the execution that the run has on record."""
+    from gnomon.train import schedule
     from gnomon.train.execution import decide
     from gnomon.train.trainer import train
 
-    sets = [
-        evaluation_set(corpus, name, plan.shape.context, None)
-        for name in ("codebase", "documents")
-        if corpus.has(name) and (name == "documents" or registry_head)
-    ]
+    keep = (schedule.decay_start(plan.steps, plan.optimisation),)  # where a branch may leave
+    execution = decide(plan, threads=cores, keep_steps=keep) if cores else None
     display.training(plan)
 
     def progress(step: int, metrics: dict[str, float]) -> None:
@@ -141,15 +136,14 @@ def _train(
         plan,
         corpus,
         run_folder(home, plan.run_id),
-        execution=dataclasses.replace(decide(plan, threads=cores or 0)),
-        evaluate=sets,
+        execution=execution,
+        evaluate=[evaluation_set(corpus, "documents", plan.shape.context, None)] if corpus.has("documents") else [],
         callbacks=[progress],
-        registry_head=registry_head or "",
+        registry_head=registry_head,
         mode=mode,
         inexact=inexact,
-        branch_from=branch_from,
     )
-    return _line(home, plan.run_id, {e: v for e, v in result.to_dict()["evaluations"].items()})
+    return _line(home, plan.run_id, result.to_dict()["evaluations"])
 
 
 def _line(home: Path, run_id: str, evaluations: dict[str, dict[str, float]]) -> str:

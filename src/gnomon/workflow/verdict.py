@@ -89,7 +89,9 @@ def _scored(registry: Registry, entry: Entry, lines: list[str]) -> list[dict[str
     status = registry.status(entry.hash)
     outcome = registry.outcome(entry.hash)
     rows = forecast_rows(entry, outcome.body if outcome else None)
-    lines.append(f"{entry.hash[:12]}  {entry.body['target'].get('study', '')}  {status}  {attestation(registry, entry).label}")
+    lines.append(
+        f"{entry.hash[:12]}  {entry.body['target'].get('study', '')}  {status}  {attestation(registry, entry).label}"
+    )
     for row in rows:
         interval = f"{row['q05']:.4f}–{row['q95']:.4f}"
         if row["outcome"] is None:
@@ -101,7 +103,9 @@ def _scored(registry: Registry, entry: Entry, lines: list[str]) -> list[dict[str
             f"off by {row['error_pct']:.2f} %, {inside} the 90 % interval; the last point was off by "
             f"{row['last_point_error_pct']:.1f} %; CRPS {row['crps']:.4f}"
         )
-    return [{"entry": entry.hash, "study": entry.body["target"].get("study", ""), "status": status, **row} for row in rows]
+    return [
+        {"entry": entry.hash, "study": entry.body["target"].get("study", ""), "status": status, **row} for row in rows
+    ]
 
 
 def log_lines(home: Path) -> Iterator[str]:
@@ -112,7 +116,8 @@ def log_lines(home: Path) -> Iterator[str]:
         said = ", ".join(f"{m} {f.median:.4f} ± {f.half_width_pct:.1f} %" for m, f in sealed_forecasts(entry).items())
         spent = math.fsum(entry.body["compute_before_registration"].values())
         yield (
-            f"{entry.hash[:12]}  {entry.time}  {registry.status(entry.hash):9}  {entry.body['target'].get('study', '')}  {said}; "
+            f"{entry.hash[:12]}  {entry.time}  {registry.status(entry.hash):9}  "
+            f"{entry.body['target'].get('study', '')}  {said}; "
             f"{spent:.3g} FLOPs spent before it"
         )
 
@@ -136,7 +141,9 @@ def export(home: Path, prefix: str, out: Path) -> str:
 def _registry(home: Path) -> Registry:
     path = home / "forecasts.jsonl"
     if not path.exists():
-        raise GnomonError(f"{path}: no forecast was registered here; `gnomon quickstart` or `gnomon forecast register` makes one")
+        raise GnomonError(
+            f"{path}: no forecast was registered here; `gnomon quickstart` or `gnomon forecast register` makes one"
+        )
     return Registry(path)
 
 
