@@ -99,85 +99,140 @@ def make_learning(trained: bool) -> tuple[LearningCurve, ...]:
     return tuple(curves)
 
 
-PROMPT = "def fibonacci(n):\n"
-SMALL = '    return self.the__ = self.ared_(se\n        if n = None:\n        <script>alert("x")</script> & selfe'
-LARGE = '    """Return the number of the name.\n    """\n    if n is None:\n        return n\n    for name in n:\n        n.append(name)'
-BIG = '    """Return the n-th number.\n\n    Parameters\n    ----------\n    n : int\n    """\n    if n < 0:\n        raise ValueError("n must be positive")\n    return n * (n - 1)'
+SMALL = """    return self.the__ = self.ared_(se
+        if n = None:
+        <script>alert("x")</script> & selfe"""
+LARGE = """    '''Return the number of the name.'''
+    if n is None:
+        return n
+    for name in n:
+        n.append(name)"""
+BIG = """    '''Return the n-th number.
+
+    Parameters
+    ----------
+    n : int
+    '''
+    if n < 0:
+        raise ValueError("n must be positive")
+    return n * (n - 1)"""
+EDGE = """        if u not in self._node:
+            self._add_node(u)
+        self._adj[u][v] = {}"""
+CARD = {
+    "sources": [
+        {
+            "name": "stdlib",
+            "kind": "python",
+            "version": "3.11.2",
+            "licence": "PSF-2.0",
+            "documents": 612,
+            "bytes": 11.2e6,
+        },
+        {"name": "sympy", "kind": "python", "version": "1.14.0", "licence": "BSD-3-Clause", "documents": 1402},
+        {
+            "name": "scipy",
+            "kind": "python",
+            "version": "1.17.1",
+            "licence": "BSD-3-Clause",
+            "documents": 811,
+            "bytes": 13e6,
+        },
+    ],
+    "splits": {
+        "train": {"documents": 2763, "bytes": 45_900_112, "tokens": 15_802_331},
+        "documents": {"documents": 31, "bytes": 498_220, "tokens": 171_400},
+        "codebase": {"documents": 289, "bytes": 2_610_877, "tokens": 899_013},
+    },
+    "drops": {"exact duplicate": 41, "near duplicate": 118, "too short": 212},
+    "bytes_per_token": 2.9046,
+    "vocabulary": 1024,
+    "overlap": {"matches_of_13_words": 0},
+}
+
+
+def make_samples(trained: bool) -> tuple[Sample, ...]:
+    small, large, target = "24 k parameters", "151 k parameters", "the target, 1.1 M"
+    rows = (
+        ("def fibonacci(n):\n", SMALL, LARGE, BIG),
+        ("class Graph:\n    def add_edge(self, u, v):\n", "        self.ared = self.arn", "        return self", EDGE),
+    )
+    return tuple(
+        Sample(
+            prompt,
+            (Answer(small, a, "smallest"), Answer(large, b, "largest"), Answer(target, c, "target"))[: 2 + trained],
+        )
+        for prompt, a, b, c in rows
+    )
+
+
+def make_forecasts(outcome: float | None) -> tuple[ForecastView, ...]:
+    """Two texts, the second at 0.93 of the first. outcome: of the first."""
+    last = min(r.loss for r in make_rungs() if r.loss)
+    law_text = "L(C) = 2.35 (C / 1e10)^-0.13 + 1.12, weight 0.58; E + A/N^0.34 + B/D^0.29, weight 0.42"
+    views = []
+    for name, metric, scale in (
+        ("networkx, a codebase never trained on", "codebase", 1.0),
+        ("held-out documents of the training sources", "documents", 0.93),
+    ):
+        sealed = Interval(*(scale * v for v in dataclasses.astuple(interval(TARGET))))
+        view = ForecastView(f"bits_per_byte_{metric}", name, sealed, last * scale, law_text)
+        if outcome is not None:
+            found = outcome * scale
+            view = dataclasses.replace(
+                view,
+                outcome=found,
+                outcome_stderr=0.004,
+                error_pct=abs(sealed.median / found - 1) * 100,
+                last_point_error_pct=abs(last * scale / found - 1) * 100,
+                inside_90=sealed.holds(found),
+                crps=0.008,
+            )
+        views.append(view)
+    return tuple(views)
+
+
+def make_registry(unregistered: bool) -> RegistryView:
+    return RegistryView(
+        entry_hash="" if unregistered else "4be1c0" + "d41f" * 14 + "9a",
+        head="a93f" * 16,
+        sealed_at="" if unregistered else "22 November 2026, 09:41:07 UTC",
+        log_line="3 registered, 2 finished, 0 deviated, 0 abandoned",
+        unregistered=unregistered,
+        verified=None if unregistered else True,
+    )
 
 
 def make_report(state: str = "hit") -> ReportData:
     """state: 'sealed' (not yet trained), 'hit', 'miss', 'unregistered' or 'diverged'."""
-    trained = state in ("hit", "miss", "unregistered")
-    sealed = interval(TARGET)
-    outcome = {"hit": sealed.median * 1.008, "miss": sealed.median * 1.061, "unregistered": sealed.median * 0.991}.get(state)
-    second = Interval(*(v * 0.93 for v in (sealed.median, sealed.low50, sealed.high50, sealed.low90, sealed.high90)))
-    last = min(r.loss for r in make_rungs() if r.loss)
-
-    def view(name: str, metric: str, i: Interval, scale: float) -> ForecastView:
-        found = None if outcome is None else outcome * scale
-        score = {}
-        if found is not None:
-            score = {
-                "outcome": found,
-                "outcome_stderr": 0.004,
-                "error_pct": (i.median / found - 1) * 100,
-                "last_point_error_pct": (last * scale / found - 1) * 100,
-                "inside_90": i.holds(found),
-                "crps": 0.008,
-            }
-        law_text = "L(C) = 2.35 (C / 1e10)^-0.13 + 1.12, weight 0.58; E + A/N^0.34 + B/D^0.29, weight 0.42"
-        return ForecastView(metric, name, i, last * scale, law_text, **score)
-
-    texts = ("networkx, a codebase never trained on", "held-out documents of the training sources")
+    off = {"hit": 1.008, "miss": 1.061, "unregistered": 0.991}.get(state)
+    trained = off is not None
+    status = {"sealed": "waiting", "diverged": "diverged"}.get(state, "done")
     computes = [3e10 * (TARGET * 1.8 / 3e10) ** (i / 60) for i in range(61)]
-    samples = (
-        Sample(PROMPT, (Answer("24 k parameters", SMALL, "smallest"), Answer("151 k parameters", LARGE, "largest"), Answer("the target, 1.1 M", BIG, "target"))),
-        Sample("class Graph:\n    def add_edge(self, u, v):\n", (Answer("24 k parameters", "        self.ared = self.arn\n"), Answer("151 k parameters", "        self.add_name(u, v)\n        return self\n"), Answer("the target, 1.1 M", "        if u not in self._node:\n            self._add_node(u)\n        self._adj[u][v] = {}\n", "target"))),
-    )
-    if not trained:
-        samples = tuple(dataclasses.replace(s, answers=s.answers[:2]) for s in samples)
     return ReportData(
         title="Python source on two cores",
         created="22 November 2026",
-        target=TargetView(TARGET, 1.13e6, 3.2e6, "9c1e22d07b5a4f10", trained, {"diverged": "diverged"}.get(state, "done" if trained else "waiting"), 512.0 if trained else None),
+        target=TargetView(TARGET, 1.13e6, 3.2e6, "9c1e22d07b5a4f10", trained, status, 512.0 if trained else None),
         rungs=make_rungs(),
-        forecasts=(view(texts[0], "bits_per_byte_codebase", sealed, 1.0), view(texts[1], "bits_per_byte_documents", second, 0.93)),
+        forecasts=make_forecasts(off * law(TARGET) if off else None),
         law=tuple((c, interval(c)) for c in computes),
         isoflop=make_isoflop(),
         learning=make_learning(trained),
         shares={"seed": 0.22, "evaluation": 0.09, "minimum": 0.17, "form": 0.46, "outcome": 0.06},
-        corpus={
-            "sources": [
-                {"name": "stdlib", "kind": "python", "version": "3.11.2", "licence": "PSF-2.0", "documents": 612, "bytes": 11_240_551},
-                {"name": "sympy", "kind": "python", "version": "1.14.0", "licence": "BSD-3-Clause", "documents": 1402, "bytes": 22_613_004},
-                {"name": "scipy", "kind": "python", "version": "1.17.1", "licence": "BSD-3-Clause", "documents": 811, "bytes": 13_020_977},
-            ],
-            "splits": {
-                "train": {"documents": 2763, "bytes": 45_900_112, "tokens": 15_802_331},
-                "documents": {"documents": 31, "bytes": 498_220, "tokens": 171_400},
-                "codebase": {"documents": 289, "bytes": 2_610_877, "tokens": 899_013},
-            },
-            "drops": {"exact duplicate": 41, "near duplicate": 118, "too short": 212},
-            "bytes_per_token": 2.9046,
-            "vocabulary": 1024,
-            "overlap": {"matches_of_13_words": 0},
-        },
-        yardstick=Yardstick("networkx 3.6.1, Python source", 2.36 if state != "miss" else 1.94, 2_610_877),
-        samples=samples,
-        machine=(("processor", "2 cores, AVX-512"), ("memory", "24 GiB"), ("matmul peak", "118 GFLOP/s a core"), ("versions", "Python 3.11.2, torch 2.13.0")),
-        costs=(Cost("ladder", "4 min 12 s", "26 runs, 7.9×10¹² FLOPs"), Cost("target", "8 min 32 s", "2.2×10¹³ FLOPs"), Cost("memory, most", "1.3 GB"), Cost("disk", "212 MB")),
-        other_compute=6.1e11,
-        registry=RegistryView(
-            entry_hash="" if state == "unregistered" else "4be1c0" + "d41f" * 14 + "9a",
-            head="a93f" * 16,
-            sealed_at="22 November 2026, 09:41:07 UTC",
-            log_line="3 registered, 2 finished, 0 deviated, 0 abandoned",
-            unregistered=state == "unregistered",
-            verified=None if state == "unregistered" else True,
+        corpus=CARD,
+        yardstick=Yardstick("networkx 3.6.1, Python source", 1.94 if state == "miss" else 2.36, 2_610_877),
+        samples=make_samples(trained),
+        machine=(("processor", "2 cores, AVX-512"), ("memory", "24 GiB"), ("matmul peak", "118 GFLOP/s a core")),
+        costs=(
+            Cost("ladder", "4 min 12 s", "26 runs, 7.9×10¹² FLOPs"),
+            Cost("target", "8 min 32 s", "2.2×10¹³ FLOPs"),
+            Cost("memory, most", "1.3 GB"),
         ),
+        other_compute=6.1e11,
+        registry=make_registry(state == "unregistered"),
         findings=(
-            Finding("warning", "the smallest budget has no size below its minimum: it does not count in the law", "unbracketed"),
-            Finding("note", "the target's compute is 34 times the largest rung's; the interval widens with the distance"),
+            Finding("warning", "the smallest budget has no size below its minimum: it does not count", "unbracketed"),
+            Finding("note", "the target's compute is 34 times the largest rung's; the interval widens with distance"),
         ),
         commands=(
             Command("gnomon quickstart", "the whole way, this report included"),
@@ -185,7 +240,7 @@ def make_report(state: str = "hit") -> ReportData:
             Command('gnomon sample 9c1e22d0 --prompt "def fibonacci(n):"', "talk to the target"),
         ),
         subtitle="Build this page again: gnomon report quickstart",
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(params=["sealed", "hit", "miss", "unregistered", "diverged"])
@@ -197,3 +252,17 @@ def report(request: pytest.FixtureRequest) -> ReportData:
 def report_of():
     """The function itself, for a test that wants one state."""
     return make_report
+
+
+@pytest.fixture(scope="session")
+def flaws_of_page():
+    """What the figures' own tests look for, in a page's figures."""
+    import importlib.util
+    from pathlib import Path
+
+    path = Path(__file__).parents[1] / "figures" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("figures_conftest_for_report", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.flaws

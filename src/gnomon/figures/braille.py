@@ -73,7 +73,7 @@ def scatter(points: Sequence[ScatterPoint], columns: int = 44, rows: int = 9) ->
 def interval_bar(
     outer: tuple[float, float], inner: tuple[float, float], median: float, outcome: float | None, columns: int = 48
 ) -> list[str]:
-    """The 90 % interval as a thin line, the middle half thick, the median a bar, the outcome a diamond; below, its ends."""
+    """Two lines: the 90 % interval thin, the middle half thick, the median a bar, the outcome a diamond; its ends."""
     values = [*outer] + ([outcome] if outcome is not None else [])
     reach = max(abs(v - median) for v in values) or 1.0
     scale = Scale(median - 1.1 * reach, median + 1.1 * reach, 0, columns - 1)
@@ -84,7 +84,7 @@ def interval_bar(
     cells[round(scale(median))] = "┃"
     if outcome is not None:
         cells[round(scale(outcome))] = "◆"
-    low, high = (f"{end:.3f}" for end in outer)
+    first, last = (f"{end:.3f}" for end in outer)
     left, right = round(scale(outer[0])), round(scale(outer[1])) + 1
-    ends = " " * left + low + " " * max(2, right - left - len(low) - len(high)) + high
+    ends = " " * left + first + " " * max(2, right - left - len(first) - len(last)) + last
     return ["".join(cells), ends]

@@ -44,11 +44,18 @@ class Placer:
             self.points.extend((x1 + (x2 - x1) * i / steps, y1 + (y2 - y1) * i / steps) for i in range(steps))
 
     def place(
-        self, x: float, y: float, width: float, height: float, towards: float, limit: float = math.inf
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        towards: float,
+        limit: float = math.inf,
+        insist: float = TURNED,
     ) -> tuple[Box, float] | None:
         """The cheapest free box of this size around (x, y), with its distance; None when none costs less than limit.
 
-        towards: the wished direction in degrees, 0 to the right, 90 upwards.
+        towards: the wished direction in degrees, 0 to the right, 90 upwards. insist: what the opposite one costs.
         """
         best: tuple[float, Box, float] | None = None
         for distance in DISTANCES:
@@ -57,16 +64,38 @@ class Placer:
                 away_x, away_y = math.cos(angle), -math.sin(angle)
                 centre_x, centre_y = x + away_x * (distance + width / 2), y + away_y * (distance + height / 2)
                 box = Box(centre_x - width / 2, centre_y - height / 2, centre_x + width / 2, centre_y + height / 2)
-                if not box.inside(self.bounds) or any(box.overlaps(other, GAP) for other in self.taken):
-                    continue
                 turn = (1 - math.cos(angle - math.radians(towards))) / 2
-                cost = distance * FAR + turn * TURNED + COVERED * sum(box.contains(a, b, 2) for a, b in self.points)
-                if cost < limit and (best is None or cost < best[0]):
+                cost = distance * FAR + turn * insist
+                if cost >= (limit if best is None else best[0]) or not self._free(box):
+                    continue
+                if distance >= LEADER and self._crossed(leader((x, y), box)):
+                    continue
+                cost += COVERED * sum(box.contains(a, b, 2) for a, b in self.points)
+                if cost < (limit if best is None else best[0]):
                     best = (cost, box, distance)
         if best is None:
             return None
         self.block(best[1])
         return best[1], best[2]
+
+    def _free(self, box: Box) -> bool:
+        return box.inside(self.bounds) and not any(box.overlaps(other, GAP) for other in self.taken)
+
+    def _crossed(self, line: tuple[Point, Point]) -> bool:
+        """Whether a leader would run through another label."""
+        (x1, y1), (x2, y2) = line
+        places = [(x1 + (x2 - x1) * i / 24, y1 + (y2 - y1) * i / 24) for i in range(25)]
+        return any(other.contains(a, b, 2) for other in self.taken for a, b in places)
+
+
+def leader(mark: Point, box: Box) -> tuple[Point, Point]:
+    """The line from a mark to the nearest place of its label, with a gap at both ends."""
+    near_x = min(max(mark[0], box.left), box.right)
+    near_y = min(max(mark[1], box.top), box.bottom)
+    away_x, away_y = near_x - mark[0], near_y - mark[1]
+    length = math.hypot(away_x, away_y) or 1.0
+    start = (mark[0] + away_x * 6 / length, mark[1] + away_y * 6 / length)
+    return start, (near_x - away_x * 2 / length, near_y - away_y * 2 / length)
 
 
 def label(
@@ -77,6 +106,7 @@ def label(
     size: float,
     towards: float = 0.0,
     optional: bool = False,
+    insist: float = TURNED,
 ) -> bool:
     """Write lines of (text, kind) near mark, with a leader when they stand far off. False when left out.
 
@@ -85,18 +115,14 @@ def label(
     leading = size * 1.3
     width = max(text_width(text, size, "strong" in kind.split()) for text, kind in lines)
     height = leading * (len(lines) - 1) + (ASCENT + DESCENT) * size
-    found = placer.place(*mark, width, height, towards, limit=COVERED + 2 if optional else math.inf)
+    found = placer.place(*mark, width, height, towards, COVERED + 2 if optional else math.inf, insist)
     if found is None:
         return False
     box, distance = found
     if distance >= LEADER:
-        near_x = min(max(mark[0], box.left), box.right)
-        near_y = min(max(mark[1], box.top), box.bottom)
-        gap = math.hypot(near_x - mark[0], near_y - mark[1]) or 1.0
-        from_x, from_y = mark[0] + (near_x - mark[0]) * 6 / gap, mark[1] + (near_y - mark[1]) * 6 / gap
-        to_x, to_y = near_x - (near_x - mark[0]) * 2 / gap, near_y - (near_y - mark[1]) * 2 / gap
-        drawing.line(from_x, from_y, to_x, to_y, "leader")
-        placer.avoid_line([(from_x, from_y), (to_x, to_y)])
+        start, end = leader(mark, box)
+        drawing.line(*start, *end, "leader")
+        placer.avoid_line([start, end])
     anchor = "middle" if abs((box.left + box.right) / 2 - mark[0]) < width * 0.3 else "start"
     if anchor == "start" and box.right < mark[0]:
         anchor = "end"

@@ -15,6 +15,8 @@ from gnomon.figures.picture import Picture, Variant, picture
 from gnomon.figures.scale import padded, padded_log
 from gnomon.figures.svg import Drawing
 
+INSIST = 16.0  # the outcome's label above, the forecast's below, or the other way: as they stand to each other
+
 
 @dataclass(frozen=True)
 class LossPoint:
@@ -157,13 +159,13 @@ def _labels(frame: Plot, table: LossTable, variant: Variant) -> None:
     if table.outcome is not None:
         mark = (x, frame.y(table.outcome))
         lines = [("outcome", "accent strong"), (f"{table.outcome:.3f}", "accent strong")]
-        label(frame.drawing, frame.placer, mark, lines, size, 115 if above else 230)
+        label(frame.drawing, frame.placer, mark, lines, size, 115 if above else 230, insist=INSIST)
     if table.forecast is not None:
         f = table.forecast
         name = "sealed forecast" if table.sealed else "fit, never sealed"
         interval = f"90{PER_CENT}: {f.low90:.3f}–{f.high90:.3f}"
         lines = [(name, "strong"), (f"{f.median:.3f}", "strong"), (interval, "soft")]
-        label(frame.drawing, frame.placer, (x, frame.y(f.median)), lines, size, 215 if above else 130)
+        label(frame.drawing, frame.placer, (x, frame.y(f.median)), lines, size, 215 if above else 130, insist=INSIST)
     minima = [p for p in table.points if p.minimum]
     if minima:
         middle = sorted(minima, key=lambda p: p.compute)[len(minima) // 2]

@@ -283,7 +283,7 @@ class EnvelopeView:
             hit = f.holds(row.outcome)
             verdict = ("A hit: " if hit else "A miss: ", f"{STRONG} {ACCENT}")
             off, place = row.error(row.outcome), "inside" if hit else "outside"
-            words = f"{row.outcome:.3f} {self.unit}, forecast {f.median:.3f}, {off} off, {place} the 90{PER_CENT} interval."
+            words = f"{row.outcome:.3f}, forecast {f.median:.3f} {self.unit}: {off} off, {place} the 90{PER_CENT} bar."
             parts.append(Text.assemble(verdict, words))
             if row.last_point is not None:
                 error = abs(row.last_point / row.outcome - 1) * 100

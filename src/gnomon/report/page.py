@@ -105,7 +105,8 @@ def tiles(data: ReportData) -> list[tuple[str, str, str]]:
         made.append(("outcome", "–", "the target diverged" if t.status == "diverged" else waiting))
     made.append(("target over largest rung", f"{words.times(data)}×", f"{numbers.count(t.parameters)} parameters"))
     if f.last_point_error_pct is not None:
-        made.append(("guess without a law", f"{abs(f.last_point_error_pct):.1f}{numbers.PER_CENT}", "off, had one guessed the largest rung's"))
+        off = f"{abs(f.last_point_error_pct):.1f}{numbers.PER_CENT}"
+        made.append(("guess without a law", off, "off, by the largest rung's number"))
     else:
         spent = (sum(r.compute for r in data.rungs) + data.other_compute) / t.compute
         made.append(("price of knowing", numbers.percent(spent), "of the target's compute"))

@@ -72,14 +72,14 @@ def loss_caption(data: ReportData) -> str:
     f, n = data.headline, len(data.trained_rungs)
     if data.target.status == "diverged":
         return (
-            f"The dashed line runs through {n} small models and on to one {times(data)} times larger that diverged while "
-            "it trained, so nothing here tells you whether the line can be trusted."
+            f"The dashed line runs through {n} small models and on to one {times(data)} times larger that diverged "
+            "while it trained, so nothing here tells you whether the line can be trusted."
         )
     if f.outcome is None:
         half = (f.interval.high90 - f.interval.low90) / 2
         return (
-            f"The dashed line runs through {n} small models and on to one {times(data)} times larger, which should need "
-            f"{f.interval.median:.3f} {f.unit}, give or take {half:.3f}, so you know what to expect before you pay."
+            f"The dashed line runs through {n} small models and on to one {times(data)} times larger, which should "
+            f"need {f.interval.median:.3f} {f.unit}, give or take {half:.3f}, so you know before you pay."
         )
     if inside(f):
         return (
@@ -176,7 +176,5 @@ def samples_caption(data: ReportData) -> str:
 
 def one_line(data: ReportData) -> str:
     """The report's description, for search results and shared links."""
-    return (
-        f"{len(data.trained_rungs)} small models, one forecast, one target of {count(data.target.parameters)} parameters: "
-        f"{verdict(data).headline}"
-    )
+    small, size = len(data.trained_rungs), count(data.target.parameters)
+    return f"{small} small models, one forecast, one target of {size} parameters: {verdict(data).headline}"
