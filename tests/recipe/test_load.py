@@ -61,7 +61,7 @@ def test_an_unknown_key_of_a_source_names_the_nearest_of_that_kind(tmp_path):
 
 
 def test_a_missing_recipe_lists_the_shipped_ones():
-    with pytest.raises(GnomonError, match="no such file, and the shipped recipes are .*quickstart"):
+    with pytest.raises(GnomonError, match=r"no such file, and the shipped recipes are .*quickstart"):
         load_recipe("quikstart")
 
 
