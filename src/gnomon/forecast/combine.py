@@ -16,7 +16,7 @@ from gnomon.common.errors import GnomonError
 from gnomon.forecast import diagnosis, intervals
 from gnomon.forecast.isoflop import Allocation, Minimum
 from gnomon.forecast.laws import Law, standard_laws
-from gnomon.forecast.members import Member, Shape, fit_members, shape_of
+from gnomon.forecast.members import KNEE, UNDER_TUNED_KNEE, Member, Shape, fit_members, shape_of
 from gnomon.forecast.noise import SeedNoise, seed_noise
 from gnomon.forecast.rolling import Trial, trials
 from gnomon.forecast.runs import Runs, admissible, size_column
@@ -180,14 +180,18 @@ def fit(
     laws: Sequence[Law] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
+    under_tuned: bool = False,
 ) -> Fit:
     """Fit every law that the table can carry. draws: bootstrap refits; seed: of the draws.
 
+    under_tuned: some runs may have a bad rate or batch, and a run can only be worse for it; the surfaces then follow
+    the lower edge of the runs.
     laws: instead of the standard ones (laws.standard_laws(), to which your own may be appended).
     Raises GnomonError, in one line, with the doctor's first fatal finding.
     """
     findings = diagnosis.doctor(table, metric)
     diagnosis.require_sound(findings)
+    worse = UNDER_TUNED_KNEE if under_tuned else KNEE
     chosen = list(laws) if laws is not None else standard_laws()
     runs = admissible(table, metric)
     noise = seed_noise(runs)
@@ -201,13 +205,13 @@ def fit(
     rng = np.random.default_rng(seed)
     log_loss = np.log(runs.loss) + deviation * rng.standard_normal((draws, len(runs)))
     shape = shape_of(runs, noise, log_loss)
-    members = fit_members(runs, chosen, shape, noise, log_loss)
+    members = fit_members(runs, chosen, shape, noise, log_loss, worse)
     if not members:
         raise GnomonError(
             f"{metric}: a ladder with too few rungs for a law: {len(runs)} runs at {len(np.unique(runs.size))} sizes, "
             f"{len(shape.minima)} bracketed budgets; a law needs 3 of these, or 8 runs of 3 sizes and 3 lengths"
         )
-    tried = trials(runs, chosen, shape, noise)
+    tried = trials(runs, chosen, shape, noise, worse)
     names = [m.law.name for m in members]
     weight = intervals.weights([m.family for m in members], [intervals.member_error(tried, n) for n in names])
     return Fit(

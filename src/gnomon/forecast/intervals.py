@@ -23,8 +23,8 @@ SPREAD_PER_TRIAL_ERROR = 1.3
 # What one more trial of a good table would have shown: 0.4 % a decade. Keeps two lucky trials from closing the
 # interval.
 USUAL_RATE = 0.004
-# A table too short to try itself gets the middle of careless published ladders.
-UNTRIED_RATE = 0.015
+# A table too short to try itself gets what covers careless published ladders of three budgets.
+UNTRIED_RATE = 0.025
 # Trials nearer than the noise of a minimum allows say little about laws: errors below this are not told apart.
 SMALLEST_ERROR = 0.003
 

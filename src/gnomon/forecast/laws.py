@@ -51,11 +51,11 @@ class Law:
         """Fewest points that leave one to check the law: one more than it has constants."""
         return len(self.coefficients) + len(self.exponents) + 1
 
-    def predict(self, parameters: Mapping[str, float], **inputs: float | np.ndarray) -> np.ndarray:
+    def predict(self, constants: Mapping[str, float], /, **inputs: float | np.ndarray) -> np.ndarray:
         """Loss at the inputs (compute=..., or parameters=..., tokens=...), in the unit of the fitted metric."""
         arrays = {name: np.atleast_1d(np.asarray(value, dtype=float)) for name, value in inputs.items()}
-        exponents = np.array([[parameters[name] for name in self.exponents]])
-        coefficients = np.array([parameters[name] for name in self.coefficients])
+        exponents = np.array([[constants[name] for name in self.exponents]])
+        coefficients = np.array([constants[name] for name in self.coefficients])
         return self.columns(exponents, arrays)[0] @ coefficients
 
 

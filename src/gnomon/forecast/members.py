@@ -17,6 +17,9 @@ from gnomon.forecast.runs import Runs
 
 # A relative misfit below this is finer than any law of loss is known to be.
 SMALLEST_SCALE = 3e-4
+# Residuals beyond two deviations count by their size, not their square.
+KNEE = 2.0
+UNDER_TUNED_KNEE = 0.5
 SURFACE_RUNS, SURFACE_SIZES, SURFACE_LENGTHS = 8, 3, 3
 
 
@@ -69,16 +72,24 @@ def shape_of(runs: Runs, seeds: SeedNoise, log_loss_Bn: np.ndarray | None = None
 
 
 def fit_members(
-    runs: Runs, laws: list[Law], shape: Shape, seeds: SeedNoise, log_loss_Bn: np.ndarray | None = None
+    runs: Runs,
+    laws: list[Law],
+    shape: Shape,
+    seeds: SeedNoise,
+    log_loss_Bn: np.ndarray | None = None,
+    worse: float = KNEE,
 ) -> list[Member]:
-    """Every law that the table has enough for: laws of compute need minima, laws of size and tokens need runs."""
+    """Every law that the table has enough for: laws of compute need minima, laws of size and tokens need runs.
+
+    worse: the loss's knee for runs above a surface, see projection.Loss.
+    """
     members = []
     for law in laws:
         if law.inputs == ("compute",):
             if len(shape.minima) >= max(3, law.minimum_points - 1):
                 members.append(_fit_minima(law, shape, log_loss_Bn))
         elif _enough_for_surface(runs):
-            members.append(_fit_surface(law, runs, seeds, log_loss_Bn))
+            members.append(_fit_surface(law, runs, seeds, log_loss_Bn, worse))
     return members
 
 
@@ -106,17 +117,17 @@ def _fit_minima(law: Law, shape: Shape, log_loss_Bn: np.ndarray | None) -> Membe
     return Member(law, "minima", point, draws, float(spread.mean() * misfit))
 
 
-def _fit_surface(law: Law, runs: Runs, seeds: SeedNoise, log_loss_Bn: np.ndarray | None) -> Member:
+def _fit_surface(law: Law, runs: Runs, seeds: SeedNoise, log_loss_Bn: np.ndarray | None, worse: float) -> Member:
     inputs = {name: values for name, values in runs.inputs().items() if name in law.inputs}
     constants = law.minimum_points - 1
     scale = max(seeds.deviation, 0.003)
-    loss = projection.Loss(np.full(len(runs), scale))
+    loss = projection.Loss(np.full(len(runs), scale), KNEE, worse)
     point = projection.solve(law, inputs, runs.loss, loss)
     for _ in range(2):  # the misfit of one fit is the noise of the next
         residual = np.abs(point.predict(inputs)[0] / runs.loss - 1)
         robust = 1.4826 * float(np.median(residual)) * np.sqrt(len(runs) / max(1, len(runs) - constants))
         scale = max(robust, seeds.deviation, SMALLEST_SCALE)
-        loss = projection.Loss(np.full(len(runs), scale))
+        loss = projection.Loss(np.full(len(runs), scale), KNEE, worse)
         point = projection.solve(law, inputs, runs.loss, loss, near=point)
     draws = None
     if log_loss_Bn is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gnomon.forecast.laws import Law
-from gnomon.forecast.members import Shape, fit_members, shape_of
+from gnomon.forecast.members import KNEE, Shape, fit_members, shape_of
 from gnomon.forecast.noise import SeedNoise
 from gnomon.forecast.runs import Runs
 
@@ -20,54 +20,50 @@ from gnomon.forecast.runs import Runs
 class Trial:
     """One hidden budget, forecast from those below.
 
-    errors: law's name -> log(forecast / seen); decades: from the largest compute that was kept to the hidden one; span: decades that were kept; noise: deviation of what was seen (log).
+    errors: law's name -> log(forecast / seen). decades: from the largest compute that was kept to the hidden one.
     """
 
     compute: float
     decades: float
-    span: float
     errors: dict[str, float]
-    noise: float
 
 
-def trials(runs: Runs, laws: list[Law], shape: Shape, seeds: SeedNoise, most: int = 2) -> list[Trial]:
-    """Up to `most` trials, each hiding one more of the top budgets. Tables without isoFLOP groups hide their top third
-    of a decade once; what is left must still carry a law."""
-    if len(shape.minima) >= 4:
-        tops = shape.minima[3:][::-1][:most]
-        done = [_trial(runs, laws, seeds, t.compute, t.size, t.tokens, t.loss, t.log_loss_deviation) for t in tops]
-        return [t for t in done if t is not None]
-    if len(shape.minima) > 0:
-        return []
-    hidden = runs.compute > runs.compute.max() / 3
-    if hidden.all():
-        return []
-    best = np.flatnonzero(hidden)[np.argmin(runs.loss[hidden])]
-    deviation = float(seeds.at(runs.compute[best]))
-    at = (float(runs.compute[best]), float(runs.size[best]), float(runs.tokens[best]), float(runs.loss[best]))
-    done = [_trial(runs, laws, seeds, *at, deviation, runs.compute.max() / 3)]
-    return [t for t in done if t is not None]
+@dataclass(frozen=True)
+class Hidden:
+    """What a trial must forecast: the lowest loss at a compute, and the size and tokens that reached it."""
+
+    compute: float
+    size: float
+    tokens: float
+    loss: float
 
 
-def _trial(
-    runs: Runs,
-    laws: list[Law],
-    seeds: SeedNoise,
-    compute: float,
-    size: float,
-    tokens: float,
-    loss: float,
-    deviation: float,
-    cut: float = 0.0,
-) -> Trial | None:
-    """Fit the runs below `cut` (default: 30 % below the hidden compute) and forecast (compute, size, tokens)."""
-    kept = runs.select(runs.compute < (cut or 0.7 * compute))
-    if len(kept) < 4:
-        return None
-    members = fit_members(kept, laws, shape_of(kept, seeds), seeds)
-    at = {"compute": np.array([compute]), "parameters": np.array([size]), "tokens": np.array([tokens])}
-    errors = {m.law.name: float(np.log(m.point.predict(at)[0, 0] / loss)) for m in members}
-    if not errors:
-        return None
-    top, bottom = np.log10(kept.compute.max()), np.log10(kept.compute.min())
-    return Trial(compute, float(np.log10(compute) - top), float(top - bottom), errors, deviation)
+def trials(runs: Runs, laws: list[Law], shape: Shape, seeds: SeedNoise, worse: float = KNEE) -> list[Trial]:
+    """Hide the top budget, then the top two; what is left must still hold three. Tables without isoFLOP groups hide the
+    runs of their top half decade once."""
+    hidden = [Hidden(m.compute, m.size, m.tokens, m.loss) for m in shape.minima]
+    done: list[Trial] = []
+    if hidden:
+        for kept in (len(hidden) - 1, len(hidden) - 2):
+            if kept >= 3:
+                done += _trials(runs, laws, seeds, 0.7 * hidden[kept].compute, hidden[kept:], worse)
+        return done
+    top = runs.compute > runs.compute.max() / 3
+    best = np.flatnonzero(top)[np.argmin(runs.loss[top])]
+    cut = float(runs.compute.max() / 3)
+    at = Hidden(*(float(a[best]) for a in (runs.compute, runs.size, runs.tokens, runs.loss)))
+    return _trials(runs, laws, seeds, cut, [at], worse)
+
+
+def _trials(
+    runs: Runs, laws: list[Law], seeds: SeedNoise, cut: float, hidden: list[Hidden], worse: float
+) -> list[Trial]:
+    """Fit the runs whose compute is at most `cut` and forecast the hidden ones."""
+    kept = runs.select(runs.compute <= cut)
+    members = fit_members(kept, laws, shape_of(kept, seeds), seeds, worse=worse) if len(kept) else []
+    done = []
+    for h in hidden if members else []:
+        at = {"compute": np.array([h.compute]), "parameters": np.array([h.size]), "tokens": np.array([h.tokens])}
+        errors = {m.law.name: float(np.log(m.point.predict(at)[0, 0] / h.loss)) for m in members}
+        done.append(Trial(h.compute, float(np.log10(h.compute / kept.compute.max())), errors))
+    return done
