@@ -35,9 +35,9 @@ def test_cross_entropy_agrees_with_its_twin(dtype: torch.dtype, tolerance: float
     torch.testing.assert_close(gradients[0], gradients[1], rtol=tolerance, atol=tolerance)
 
 
-def steps_of(plan: Plan, corpus: Any, micro_rows: int, steps: int) -> tuple[torch.Tensor, list[float]]:
+def steps_of(plan: Plan, corpus: Any, micro_rows: int, steps: int, kernels: str) -> tuple[torch.Tensor, list[float]]:
     """Weights after some steps, and the loss of each, with a given micro-batch."""
-    execution = replace(decide(plan), micro_rows=micro_rows, log_every=1)
+    execution = replace(decide(plan), micro_rows=micro_rows, log_every=1, kernels=kernels)
     session = Session(plan, corpus, Path("unused"), execution, [NextToken(1e-3)])
     losses = []
     for _ in range(steps):
@@ -47,16 +47,21 @@ def steps_of(plan: Plan, corpus: Any, micro_rows: int, steps: int) -> tuple[torc
 
 
 @pytest.mark.parametrize(
-    ("dtype", "steps", "tolerance"), [("float64", 100, 1e-10), ("float32", 50, 2e-5)], ids=["float64", "float32"]
+    ("dtype", "steps", "tolerance", "compiled"),
+    [("float64", 100, 1e-10, False), ("float32", 50, 2e-5, False), ("float32", 50, 2e-5, True)],
+    ids=["float64", "float32", "compiled"],
 )
 def test_loss_and_weights_do_not_depend_on_the_micro_batch(
-    corpus: Any, make_plan: Callable[..., Plan], dtype: str, steps: int, tolerance: float
+    corpus: Any, make_plan: Callable[..., Plan], dtype: str, steps: int, tolerance: float, compiled: bool
 ) -> None:
     # A clip that bites, so that the norm too must not depend on it; a small rate keeps fp32's chaos out of the way.
-    plan = make_plan(dtype=dtype, steps=steps, clip=0.1, rate=0.002)
-    whole, losses = steps_of(plan, corpus, plan.batch_rows, steps)
-    for micro_rows in (1, 4):
-        weights, other = steps_of(plan, corpus, micro_rows, steps)
+    plan = make_plan(dtype=dtype, steps=steps, clip=0.1, rate=0.002, batch_rows=3, context=8)
+    kernels = decide(plan).kernels if compiled else "torch"
+    if compiled and kernels == "torch":
+        pytest.skip("no compiled step on this machine")
+    whole, losses = steps_of(plan, corpus, plan.batch_rows, steps, kernels)
+    for micro_rows in (1, 2):
+        weights, other = steps_of(plan, corpus, micro_rows, steps, kernels)
         torch.testing.assert_close(torch.tensor(other), torch.tensor(losses), rtol=tolerance, atol=tolerance)
         torch.testing.assert_close(weights, whole, rtol=tolerance, atol=tolerance)
 

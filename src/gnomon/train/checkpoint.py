@@ -26,6 +26,7 @@ from gnomon.common.files import read_json, sync_folder
 from gnomon.common.hashing import content_hash, plain
 from gnomon.model.transformer import Transformer
 from gnomon.recipe.plan import Plan
+from gnomon.train.result import Result
 
 FOLDER = "checkpoint"
 STATE_SCHEMA = 1
@@ -211,6 +212,9 @@ def load_final(run_dir: Path) -> Transformer:
     """
     plan = read_plan(run_dir)
     found = steps(run_dir)
+    result = Result.read(run_dir)
+    if result is not None and result.status == "diverged":
+        raise GnomonError(f"{run_dir}: this run diverged at step {result.steps}; it has no final model")
     if not found or found[-1] != plan.steps:
         at = found[-1] if found else 0
         raise GnomonError(f"{run_dir}: this run stopped at step {at} of {plan.steps}; resume it to its end first")

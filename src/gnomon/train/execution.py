@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from gnomon.common.errors import GnomonError
 from gnomon.common.files import read_json, write_json
 from gnomon.recipe.plan import Plan
+from gnomon.train.term import NextToken, Term
 
 EXECUTION_FILE = "execution.json"
 EXECUTION_SCHEMA = 1
@@ -45,15 +46,17 @@ class Machine:
 class Execution:
     """How to carry out a run.
 
-    threads: of torch, inside one operation. micro_rows: rows that pass through the model at once. dtype: of the
-    multiplications. checkpoint_every_s: seconds between checkpoints; 0 writes one after every step. log_every: steps in
-    a row of the metrics. keep_steps: checkpoints that stay, to branch from.
+    threads: inside one operation. micro_rows: rows that pass through the model at once. dtype: of the multiplications.
+    kernels: what computes the gradient, "torch" (autograd) or the compiled step's name. checkpoint_every_s: seconds
+    between checkpoints; 0 writes one after every step. log_every: steps in a metrics row. keep_steps: checkpoints
+    that stay, to branch from.
     """
 
     threads: int
     micro_rows: int
     dtype: str
     log_every: int
+    kernels: str = "torch"
     checkpoint_every_s: float = 60.0
     keep_steps: tuple[int, ...] = ()
     machine: Machine | None = None
@@ -88,6 +91,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def kernels_for(plan: Plan, terms: Sequence[Term]) -> str:
+    """The fastest way to the gradient of these terms here: the compiled step's name, or "torch"."""
+    from gnomon.train.native import library, obstacle  # it compiles on first use
+
+    if obstacle(plan.shape, plan.dtype, terms):
+        return "torch"
+    return library().name
+
+
 def decide(
     plan: Plan, threads: int = 1, *, checkpoint_every_s: float = 60.0, keep_steps: tuple[int, ...] = ()
 ) -> Execution:
@@ -99,6 +111,7 @@ def decide(
         micro_rows=math.ceil(plan.batch_rows / pieces),
         dtype=plan.dtype,
         log_every=max(1, plan.steps // METRIC_ROWS),
+        kernels=kernels_for(plan, [NextToken()]),
         checkpoint_every_s=checkpoint_every_s,
         keep_steps=tuple(sorted(keep_steps)),
         machine=Machine.here(),
@@ -123,11 +136,13 @@ def store(run_dir: Path, execution: Execution) -> None:
     write_json(run_dir / EXECUTION_FILE, asdict(execution), EXECUTION_SCHEMA)
 
 
-def hindrances(execution: Execution) -> list[str]:
-    """Why this process cannot repeat a recorded execution bit for bit; empty when it can."""
+def hindrances(execution: Execution, available: str) -> list[str]:
+    """Why this process cannot repeat a recorded execution bit for bit; empty when it can. available: kernels here."""
     out = []
     if execution.threads > cores():
         out.append(f"it ran on {execution.threads} threads and this process may use {cores()} cores")
+    if execution.kernels not in ("torch", available):
+        out.append(f"its gradient came from {execution.kernels} and here is {available}")
     if execution.machine is not None:
         here = Machine.here()
         for field in fields(Machine):
@@ -137,7 +152,9 @@ def hindrances(execution: Execution) -> list[str]:
     return out
 
 
-def settle(run_dir: Path, plan: Plan, wanted: Execution | None, inexact: bool) -> tuple[Execution, bool]:
+def settle(
+    run_dir: Path, plan: Plan, wanted: Execution | None, terms: Sequence[Term], inexact: bool
+) -> tuple[Execution, bool]:
     """The execution to use now, and whether the run stops being exact with it.
 
     What the folder records wins over what is wanted. The first call records. Raises GnomonError when the recorded
@@ -154,7 +171,10 @@ def settle(run_dir: Path, plan: Plan, wanted: Execution | None, inexact: bool) -
         raise GnomonError(f"run {plan.run_id}: its plan computes in {plan.dtype}, its execution in {execution.dtype}")
     if execution.machine is None:
         execution = replace(execution, machine=Machine.here())
-    reasons = hindrances(execution)
+    available = kernels_for(plan, terms) if execution.kernels != "torch" else "torch"
+    if recorded is None and execution.kernels != available:
+        execution = replace(execution, kernels=available)  # terms that the compiled step does not know
+    reasons = hindrances(execution, available)
     if reasons and not inexact:
         raise GnomonError(
             f"run {plan.run_id}: cannot be repeated bit for bit on this machine: {'; '.join(reasons)}; "
@@ -163,7 +183,7 @@ def settle(run_dir: Path, plan: Plan, wanted: Execution | None, inexact: bool) -
     if recorded is None:
         store(run_dir, execution)
     if reasons:
-        execution = replace(execution, threads=min(execution.threads, cores()))
+        execution = replace(execution, threads=min(execution.threads, cores()), kernels=available)
     return execution, bool(reasons)
 
 

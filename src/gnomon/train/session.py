@@ -27,7 +27,7 @@ from gnomon.train import checkpoint as checkpoints
 from gnomon.train import schedule
 from gnomon.train.checkpoint import Checkpoint
 from gnomon.train.execution import Execution
-from gnomon.train.gradient import AutogradGradient
+from gnomon.train.gradient import step_gradient
 from gnomon.train.metrics import Metrics
 from gnomon.train.optim import AdamW, FlatWeights, clip_scale
 from gnomon.train.term import Term
@@ -61,7 +61,7 @@ class Session:
         initialise(self.model, plan.optimisation, plan.seed)
         groups = parameter_groups(self.model, plan.shape, plan.optimisation, plan.steps)
         self.weights = FlatWeights(self.model, groups, execution.torch_dtype)
-        self.gradient = AutogradGradient(self.model, self.weights, terms, execution.micro_rows)
+        self.gradient = step_gradient(self.model, self.weights, terms, execution)
         self.optimiser = AdamW(self.weights, plan.optimisation.beta1, plan.optimisation.beta2)
         self.metrics = Metrics(run_dir, tuple(term.name for term in terms if term.name != "loss_nats"))
         self.step = self.first_step = 0

@@ -70,7 +70,7 @@ def train(
         if finished is not None:
             return _examine_more(finished, corpus, run_dir, evaluate)
         begun = _require_mode(plan, run_dir, mode)
-        settled, strayed = settle(run_dir, plan, execution, inexact)
+        settled, strayed = settle(run_dir, plan, execution, terms, inexact)
         if not begun:
             write_json(run_dir / checkpoints.PLAN_FILE, plan.to_dict(), 1)
         with honoured(settled):

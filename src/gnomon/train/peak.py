@@ -1,0 +1,60 @@
+"""How fast this machine multiplies matrices of the model's own shapes: what the share of peak is a share of.
+
+A data sheet's number says little about a model of width 32 on one thread; this one is measured.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import torch
+
+from gnomon.recipe.plan import ModelShape
+from gnomon.train.execution import DTYPES
+
+SECONDS_PER_SHAPE = 0.03
+ROUNDS = 3
+
+
+def matmul_shapes(shape: ModelShape) -> dict[tuple[int, int], int]:
+    """(inputs, outputs) of the model's products and how often each occurs in a forward pass."""
+    width, mlp = shape.width, shape.mlp_width
+    counts: dict[tuple[int, int], int] = {}
+    for key, number in (
+        ((width, width), 4 * shape.depth),
+        ((width, mlp), 2 * shape.depth),
+        ((mlp, width), shape.depth),
+        ((width, shape.vocab), 1),
+    ):
+        counts[key] = counts.get(key, 0) + number
+    return counts
+
+
+@functools.cache
+def matmul_peak(shape: ModelShape, tokens: int, dtype: str, threads: int) -> float:
+    """Operations per second of the model's forward products on `tokens` rows, each at its best. About half a second."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        flops = seconds = 0.0
+        for (inputs, outputs), number in matmul_shapes(shape).items():
+            flops += number * 2.0 * tokens * inputs * outputs
+            seconds += number * _seconds(tokens, inputs, outputs, DTYPES[dtype])
+        return flops / seconds
+    finally:
+        torch.set_num_threads(before)
+
+
+def _seconds(rows: int, inputs: int, outputs: int, dtype: torch.dtype) -> float:
+    """Of one product, the best of many: other programs only ever make it slower."""
+    left, right = torch.rand(rows, inputs).to(dtype), torch.rand(inputs, outputs).to(dtype)
+    into = torch.empty(rows, outputs, dtype=dtype)
+    torch.mm(left, right, out=into)
+    best, spent, rounds = float("inf"), 0.0, 0
+    while spent < SECONDS_PER_SHAPE or rounds < ROUNDS:
+        began = time.perf_counter()
+        torch.mm(left, right, out=into)
+        taken = time.perf_counter() - began
+        best, spent, rounds = min(best, taken), spent + taken, rounds + 1
+    return best
