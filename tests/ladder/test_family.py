@@ -90,7 +90,10 @@ def test_an_impossible_shape_or_budget_is_named(make, message):
 
 
 def test_the_ladder_lists_every_width_once_and_seeds_where_asked():
-    budgets = [Budget(compute=1e12, widths=(16, 32, 64), seeds=(0, 1, 2), seeded_widths=(32,)), Budget(compute=4e12, widths=(32, 64))]
+    budgets = [
+        Budget(compute=1e12, widths=(16, 32, 64), seeds=(0, 1, 2), seeded_widths=(32,)),
+        Budget(compute=4e12, widths=(32, 64)),
+    ]
     found = rungs(budgets, FAMILY)
     assert [(r.budget, r.plan.shape.width, r.replica) for r in found] == [
         (1e12, 16, 0), (1e12, 32, 0), (1e12, 32, 1), (1e12, 32, 2), (1e12, 64, 0), (4e12, 32, 0), (4e12, 64, 0),
