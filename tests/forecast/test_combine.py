@@ -44,9 +44,9 @@ def coverage(make_ladder, laws, metric: str, ladders: int) -> tuple[float, float
 
 
 def test_intervals_cover(make_ladder, laws, metric: str) -> None:
-    """18 ladders: a 90 % interval that held only 70 % of the time would pass in 1 of 20 tries, one that holds in 19."""
-    at_80, at_90 = coverage(make_ladder, laws, metric, ladders=6)
-    assert at_80 >= 0.6 and at_90 >= 0.78
+    """Fifteen ladders of three laws; the slow test below says more."""
+    at_80, at_90 = coverage(make_ladder, laws, metric, ladders=5)
+    assert at_80 >= 0.6 and at_90 >= 0.8
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ score(forecast, outcome)
 from gnomon.forecast.combine import Fit, fit
 from gnomon.forecast.diagnosis import doctor
 from gnomon.forecast.laws import Law, PowerSum, standard_laws
+from gnomon.forecast.parts import PartsFit, fit_parts
 from gnomon.forecast.scoring import Score, score, scored_row
 from gnomon.forecast.subset import bridge
 from gnomon.forecast.table import RunTable, describe_columns, read
@@ -19,6 +20,7 @@ __all__ = [
     "Fit",
     "Forecast",
     "Law",
+    "PartsFit",
     "PowerSum",
     "RunTable",
     "Score",
@@ -27,6 +29,7 @@ __all__ = [
     "describe_columns",
     "doctor",
     "fit",
+    "fit_parts",
     "read",
     "score",
     "scored_row",

@@ -71,22 +71,10 @@ class Fit:
         outcome_stderr: standard error (in the metric's unit) of the outcome's evaluation over rows, where these are not
         the rows that the rungs were read on; see also bridge().
         """
-        points, draws = self._laws_at(target)
-        distance = float(np.log10(target.compute / self.runs.compute.max()))
-        centre = float(np.exp(self.weights @ points))
-        variance = max(self.row_deviation**2, 1e-300)
-        result = intervals.interval(
-            points,
-            draws,
-            self.weights,
-            intervals.SPREAD_PER_TRIAL_ERROR * self.rate * max(distance, 0.0),
-            min(1.0, self.noise.deviation**2 / variance),
-            outcome_stderr / centre,
-            float(self.noise.at(target.compute)),
-            np.random.default_rng(self.seed + 1),
-        )
+        points, _ = self._laws_at(target)
+        result = self.spread(target, outcome_stderr)
         first = int(self.weights.argmax())
-        quantiles = {str(level): float(q) for level, q in zip(LEVELS, result.quantiles, strict=True)}
+        quantiles = {str(level): float(q) for level, q in zip(LEVELS, result.quantiles(), strict=True)}
         return Forecast(
             metric=self.metric,
             unit=unit_of(self.metric),
@@ -94,12 +82,28 @@ class Fit:
             quantiles=quantiles,
             law=self.members[first].law.name,
             parameters=self.members[first].point.parameters(),
-            shares=result.shares,
+            shares=intervals.shares(result.variances),
             components=self._components(points),
             warnings=self._warnings(target),
             last_point=self.last_point,
             seen={"rows": len(self.runs), "table_hash": self.table_hash, "rate_per_decade": self.rate},
             target={"compute": target.compute, "parameters": target.parameters, "tokens": target.tokens},
+        )
+
+    def spread(self, target: Target, outcome_stderr: float = 0.0) -> intervals.Spread:
+        """What the target's log loss may be, as a sample; see predict()."""
+        points, draws = self._laws_at(target)
+        distance = float(np.log10(target.compute / self.runs.compute.max()))
+        variance = max(self.row_deviation**2, 1e-300)
+        return intervals.spread(
+            points,
+            draws,
+            self.weights,
+            reach=intervals.SPREAD_PER_TRIAL_ERROR * self.rate * max(distance, 0.0),
+            seed_share=min(1.0, self.noise.deviation**2 / variance),
+            evaluation=outcome_stderr / float(np.exp(self.weights @ points)),
+            outcome=float(self.noise.at(target.compute)),
+            seed=self.seed + 1,
         )
 
     def curve(self, computes: Sequence[float]) -> list[dict[str, float]]:

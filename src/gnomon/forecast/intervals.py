@@ -13,18 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from gnomon.forecast.rolling import Trial
-from gnomon.forecast.values import LEVELS, weighted_quantiles
+from gnomon.forecast.values import LEVELS
 
 # Why a straight line per decade and why these numbers. Over 16 published isoFLOP families (4 sources: massivetext,
 # Marin, Porian et al., xLSTM; 320 forecasts from 4 or more budgets) the combined forecast's error, divided by the
 # decades ahead and by the per-decade error of the same table's trials, has the same spread at 3x, 10x, 30x and 100x: a
 # median of 0.9 and a 90th percentile of 2.1, a normal of deviation 1.3. Squares or roots of the distance fan out or in.
 SPREAD_PER_TRIAL_ERROR = 1.3
-# What one more trial of a good table would have shown: 0.4 % a decade. Keeps two lucky trials from closing the
+# What one more trial of a good table would have shown: 0.6 % a decade. Keeps two lucky trials from closing the
 # interval.
-USUAL_RATE = 0.004
+USUAL_RATE = 0.006
 # A table too short to try itself gets what covers careless published ladders of three budgets.
 UNTRIED_RATE = 0.025
+SAMPLES = 6000
 # Trials nearer than the noise of a minimum allows say little about laws: errors below this are not told apart.
 SMALLEST_ERROR = 0.003
 
@@ -61,14 +62,24 @@ def error_rate(trials: list[Trial], names: list[str], weight: np.ndarray) -> flo
 
 
 @dataclass(frozen=True)
-class Interval:
-    """quantiles of the loss at LEVELS; shares of the variance of log loss."""
+class Spread:
+    """A sample of the target's log loss, and the variance that each source gives it (SOURCES)."""
 
-    quantiles: np.ndarray
-    shares: dict[str, float]
+    log_sample: np.ndarray
+    variances: dict[str, float]
+
+    def quantiles(self) -> np.ndarray:
+        """Of the loss, at LEVELS."""
+        return np.exp(np.quantile(self.log_sample, LEVELS))
 
 
-def interval(
+def shares(variances: dict[str, float]) -> dict[str, float]:
+    """As fractions of their sum."""
+    total = sum(variances.values()) or 1.0
+    return {name: value / total for name, value in variances.items()}
+
+
+def spread(
     log_points_M: np.ndarray,
     log_draws_MB: np.ndarray,
     weight_M: np.ndarray,
@@ -76,34 +87,33 @@ def interval(
     seed_share: float,
     evaluation: float,
     outcome: float,
-    rng: np.random.Generator,
-) -> Interval:
-    """The forecast's quantiles.
+    seed: int,
+) -> Spread:
+    """Everything that the target's loss may turn out to be.
 
     log_points_M: each law's point forecast (log loss); log_draws_MB: its bootstrap draws. reach: deviation that the
     laws' disagreement should have at this distance (error rate times decades); where they agree better than that by
     chance, the rest is added. seed_share: the seeds' part of the runs' noise. evaluation, outcome: deviations of log
-    loss.
+    loss. seed: two calls with the same seed are comonotone: their samples may be added as errors that go together.
     """
-    laws, draws = log_draws_MB.shape
     centre = float(weight_M @ log_points_M)
     form = float(weight_M @ (log_points_M - centre) ** 2)
     # A law's draws are taken about its own point: a bootstrap is trusted for spread, not for level.
     noise = log_draws_MB - np.median(log_draws_MB, axis=1, keepdims=True)
     fitting = float(weight_M @ noise.var(axis=1))
     missing = max(0.0, reach**2 - form)
+    rng = np.random.default_rng(seed)
+    level = rng.permutation((np.arange(SAMPLES) + 0.5) / SAMPLES)
+    order = np.argsort(log_points_M, kind="stable")
+    law = order[np.minimum(np.searchsorted(np.cumsum(weight_M[order]), level), len(order) - 1)]
+    draw = np.arange(SAMPLES) % noise.shape[1]
     own = np.sqrt(missing + evaluation**2 + outcome**2)
-    copies = max(1, 6000 // (laws * draws))  # smooth quantiles from few refits
-    added = own * rng.standard_normal((laws, draws * copies))
-    sample = log_points_M[:, None] + np.tile(noise, copies) + added
-    weight = np.repeat(weight_M, draws * copies)
-    quantiles = np.exp(weighted_quantiles(sample.ravel(), weight, LEVELS))
-    parts = {
+    sample = log_points_M[law] + noise[law, draw] + own * rng.standard_normal(SAMPLES)
+    variances = {
         "seed": fitting * seed_share,
         "evaluation": evaluation**2,
         "minimum": fitting * (1 - seed_share),
         "form": form + missing,
         "outcome": outcome**2,
     }
-    total = sum(parts.values()) or 1.0
-    return Interval(quantiles, {name: value / total for name, value in parts.items()})
+    return Spread(sample, variances)

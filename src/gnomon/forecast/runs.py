@@ -141,13 +141,16 @@ def _budget_numbers(budget: np.ndarray, compute: np.ndarray, size: np.ndarray) -
     """Index of each row's isoFLOP group, ascending in compute; a run of no group has -1.
 
     Nominal budgets are used where the table has any, and need two sizes. Else runs within 10 % of compute of the
-    group's smallest belong together, if there are three sizes.
+    group's smallest belong together, if there are three sizes; fewer than three
+    such groups are taken for chance.
     """
     nominal = bool(np.isfinite(budget).any())
     groups = np.where(np.isfinite(budget), budget, -1.0) if nominal else _by_compute(compute)
     numbers = np.full(len(compute), -1, dtype=np.int64)
     fewest = 2 if nominal else 3
     found = [g for g in np.unique(groups[groups >= 0]) if len(np.unique(size[groups == g])) >= fewest]
+    if not nominal and len(found) < 3:
+        found = []
     found.sort(key=lambda g: float(np.median(compute[groups == g])))
     for number, group in enumerate(found):
         numbers[groups == group] = number

@@ -6,8 +6,6 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from gnomon.common.errors import GnomonError
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -81,14 +79,6 @@ class Forecast:
             return cls(**{k: v for k, v in value.items() if k != "schema_version"})
         except TypeError as error:
             raise GnomonError(f"forecast: {error}; this is not a forecast that this gnomon wrote") from None
-
-
-def weighted_quantiles(values: np.ndarray, weights: np.ndarray, levels: tuple[float, ...] = LEVELS) -> np.ndarray:
-    """Quantiles of a weighted sample, linear between the midpoints of the cumulative weight. values, weights: [n]."""
-    order = np.argsort(values, kind="stable")
-    cumulative = np.cumsum(weights[order])
-    middle = (cumulative - weights[order] / 2) / cumulative[-1]
-    return np.interp(np.asarray(levels), middle, values[order])
 
 
 def unit_of(metric: str) -> str:
