@@ -204,3 +204,15 @@ def test_the_eye_of_these_tests_sees(flaws_of) -> None:
     found = " ".join(flaws_of(Picture("bad", "words", svg, svg)))
     for flaw in ("overlaps", "tiny", "leaves the paper", "a colour"):
         assert flaw in found
+
+
+def test_figures_load_without_the_heavy_libraries() -> None:
+    import subprocess
+    import sys
+
+    heavy = "{'torch', 'scipy', 'matplotlib', 'pyarrow', 'pydantic', 'numpy'}"
+    code = (
+        f"import sys, gnomon.figures, gnomon.report, gnomon.figures.terminal; print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -76,6 +76,7 @@ def test_before_the_target_nothing_pretends_to_be_an_outcome(report_of) -> None:
 def test_an_unregistered_target_says_so_on_top(report_of) -> None:
     text = Page(render(report_of("unregistered"))).text
     assert text.index("Unregistered.") < text.index("The forecast") and "sealed forecast" not in text
+    assert "you would have known" not in text and "kept their word" not in text
     assert "Self-attested." in Page(render(report_of("hit"))).text
 
 

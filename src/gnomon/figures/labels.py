@@ -14,7 +14,7 @@ from itertools import pairwise
 from gnomon.figures.svg import Drawing, Point
 from gnomon.figures.text import ASCENT, DESCENT, Box, text_width
 
-DISTANCES = (7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0, 80.0, 100.0, 125.0, 155.0, 190.0)
+DISTANCES = (7.0, 11.0, 15.0, 20.0, 26.0, 36.0, 48.0, 62.0, 80.0, 100.0, 125.0, 155.0, 190.0)
 DIRECTIONS = 24
 COVERED = 3.0  # cost of one covered dot or stretch of line
 FAR = 0.12  # cost of one unit of distance
@@ -31,12 +31,16 @@ class Placer:
     bounds: Box
     taken: list[Box] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
+    marks: list[Box] = field(default_factory=list)  # drawn shapes that no label may touch
 
     def block(self, box: Box) -> None:
         self.taken.append(box)
 
     def avoid(self, x: float, y: float, weight: int = 1) -> None:
         self.points.extend([(x, y)] * weight)
+
+    def keep_clear(self, x: float, y: float, radius: float) -> None:
+        self.marks.append(Box(x - radius, y - radius, x + radius, y + radius))
 
     def avoid_line(self, line: Sequence[Point]) -> None:
         for (x1, y1), (x2, y2) in pairwise(line):
@@ -79,7 +83,9 @@ class Placer:
         return best[1], best[2]
 
     def _free(self, box: Box) -> bool:
-        return box.inside(self.bounds) and not any(box.overlaps(other, GAP) for other in self.taken)
+        if not box.inside(self.bounds) or any(box.overlaps(mark, 1) for mark in self.marks):
+            return False
+        return not any(box.overlaps(other, GAP) for other in self.taken)
 
     def _crossed(self, line: tuple[Point, Point]) -> bool:
         """Whether a leader would run through another label."""

@@ -16,6 +16,7 @@ from gnomon.figures.scale import padded, padded_log
 from gnomon.figures.svg import Drawing
 
 INSIST = 16.0  # the outcome's label above, the forecast's below, or the other way: as they stand to each other
+CLEAR = 12.0  # around the marks at the target, caps of the interval included
 
 
 @dataclass(frozen=True)
@@ -146,10 +147,10 @@ def _target(frame: Plot, table: LossTable) -> None:
             frame.placer.avoid(x, frame.y(end), 2)
         drawing.dot(x, frame.y(f.median), 6, "sealed", f"{f.median:.4f} {table.unit}")
         frame.placer.avoid_line([(x, frame.y(f.high90)), (x, frame.y(f.low90))])
-        frame.placer.avoid(x, frame.y(f.median), 4)
+        frame.placer.keep_clear(x, frame.y(f.median), CLEAR)
     if table.outcome is not None:
         drawing.diamond(x, frame.y(table.outcome), 7.5, "outcome", f"outcome: {table.outcome:.4f} {table.unit}")
-        frame.placer.avoid(x, frame.y(table.outcome), 4)
+        frame.placer.keep_clear(x, frame.y(table.outcome), CLEAR)
 
 
 def _labels(frame: Plot, table: LossTable, variant: Variant) -> None:

@@ -81,10 +81,15 @@ def loss_caption(data: ReportData) -> str:
             f"The dashed line runs through {n} small models and on to one {times(data)} times larger, which should "
             f"need {f.interval.median:.3f} {f.unit}, give or take {half:.3f}, so you know before you pay."
         )
+    if data.registry.unregistered:
+        return (
+            f"The line drawn through {n} small models is {_off(f)} off the big one, but nothing was sealed before it "
+            "was trained, so this tells you how well a line fits and not how well it foretells."
+        )
     if inside(f):
         return (
-            f"The line drawn through {n} small models met the big one {_off(f)} off, so with this text and recipe you "
-            f"can know a model {times(data)} times larger before you pay for it."
+            f"The line drawn through {n} small models met the big one {_off(f)} off, so here you would have known a "
+            f"model {times(data)} times larger before paying for it."
         )
     return (
         f"The line drawn through {n} small models missed the big one by {_off(f)}, outside its 90{PER_CENT} interval, "
@@ -102,7 +107,9 @@ def envelope_caption(data: ReportData) -> str:
         told = "the outcome fell inside" if hits else "the outcome fell outside"
     else:
         told = f"{hits} of {len(opened)} outcomes fell inside"
-    if hits == len(opened):
+    if data.registry.unregistered:
+        means = "with nothing sealed beforehand you should take neither comfort nor alarm from it"
+    elif hits == len(opened):
         means = "the bars have kept their word here and you can plan with their width"
     else:
         means = "do not plan with these bars until you know why"
