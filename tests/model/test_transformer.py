@@ -138,6 +138,14 @@ def test_positions_stay_exact_when_the_model_is_cast(build):
     assert cast(tokens()).dtype == torch.bfloat16
 
 
+def test_a_block_in_float64_rounds_nowhere_to_float32(build):
+    """Else equalities that are proved in float64 would hold to 1e-7 only, and this difference quotient to nothing."""
+    model = build(depth=1).double()
+    turns = torch.view_as_complex(model.rotary_bits.view(torch.float32))[:5].unsqueeze(-2)
+    x_BTD = model.embed(tokens(rows=1, steps=5)).detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: model.blocks[0](x, turns, None, 0), x_BTD, fast_mode=True, atol=1e-7)
+
+
 def test_attention_depends_on_distance_alone(build):
     """Rotary positions: the same tokens later in a row, behind a prefix that nothing attends to, read the same."""
     model, rows = build(depth=1), tokens(rows=1, steps=6)

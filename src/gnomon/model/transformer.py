@@ -43,7 +43,8 @@ def rotate(x_BTHE: Tensor, turns: Tensor) -> Tensor:
     Neighbouring pairs and one complex product cost half of what the cat of two halves does; Llama's layout, pairs
     (i, i + E/2), is the same rotation with the rows of q and k in another order.
     """
-    pairs = torch.view_as_complex(x_BTHE.float().unflatten(-1, (-1, 2)))
+    wide_BTHE = x_BTHE if x_BTHE.element_size() >= 4 else x_BTHE.float()  # there are no half-precision complex kernels
+    pairs = torch.view_as_complex(wide_BTHE.unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turns).flatten(-2).type_as(x_BTHE)
 
 
