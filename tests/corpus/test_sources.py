@@ -182,17 +182,23 @@ def r_vector(texts: list[str]) -> bytes:
 
 def test_r_databases_give_their_character_vectors(tmp_path: Path) -> None:
     """A data frame of two columns with names, and an object that is a function."""
-    names = struct.pack(">i", 2 | 0x400) + struct.pack(">i", 1) + r_string("names") + r_vector(["line", "n"])
+    lines = ["It was the best of times", "", "it was the worst of times,"] * 5
+    names = struct.pack(">i", 2 | 0x400) + struct.pack(">i", 1) + r_string("names") + r_vector(["line", "n"] * 40)
     numbers = struct.pack(">ii", 13, 2) + struct.pack(">ii", 7, 8)
     frame = (
-        struct.pack(">ii", 19 | 0x200, 2) + r_vector(["It was", "the best"]) + numbers + names + struct.pack(">i", 254)
+        struct.pack(">ii", 19 | 0x200, 3)
+        + r_vector(lines)
+        + r_vector(["short"])
+        + numbers
+        + names
+        + struct.pack(">i", 254)
     )
     header = b"X\n" + struct.pack(">iii", 3, 0x040000, 0x030500) + struct.pack(">i", 5) + b"UTF-8"
     function = header + struct.pack(">i", 3) + struct.pack(">i", 4)
     data = b""
     for block in (header + frame, function):
         data += struct.pack(">I", len(block)) + zlib.compress(block)
-    assert extract(tmp_path, "rdata", "x.rdb", data) == ["It was\nthe best"]
+    assert extract(tmp_path, "rdata", "x.rdb", data) == ["\n".join(lines)]
     path = tmp_path / "cut.rdb"
     path.write_bytes(data[:-3])
     (lost,) = EXTRACTORS["rdata"](path)

@@ -5,14 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.common.errors import GnomonError
-from gnomon.corpus import tokenizer as module
-from gnomon.corpus.tokenizer import Tokenizer, encode_stream, pieces, train_tokenizer
+from gnomon.corpus.tokenizer import Tokenizer, train_tokenizer
 
 SAMPLE = ["def add(a, b):\n    return a + b\n", "for x in range(10):\n    print(add(x, 1))\n"] * 5
 
@@ -56,15 +54,6 @@ def test_a_saved_tokenizer_reads_the_same(tokenizer: Tokenizer, tmp_path: Path) 
     path.write_text(tokenizer.to_json()[:1000])
     with pytest.raises(GnomonError, match=r"tokenizer\.json: not a tokenizer"):
         Tokenizer.open(path)
-
-
-def test_long_texts_are_cut_without_changing_a_token(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "".join(f"line {i}  \n\n    indented {i}\n\tx\n" for i in range(60))
-    monkeypatch.setattr(module, "CHUNK_BYTES", 50)
-    assert len(pieces(text, 50)) > 10 and "".join(pieces(text, 50)) == text
-    streamed = np.concatenate(list(encode_stream(tokenizer, [text, "", "end"])))
-    expected = [*tokenizer.encode(text), 0, 0, *tokenizer.encode("end"), 0]
-    assert streamed.tolist() == expected
 
 
 def test_another_process_with_more_threads_trains_the_same() -> None:

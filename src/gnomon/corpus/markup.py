@@ -87,7 +87,7 @@ def man_text(page: str) -> str:
             continue
         if line[:1] not in ".'" or line[:2] == ".\\" or not line:
             if line[:2] not in (".\\", "'\\"):
-                out.append(_unescape(line))
+                out.append(_unescape(line).rstrip())
             continue
         request, _, rest = line[1:].lstrip().partition(" ")
         if request in ("de", "ig", "am"):
@@ -109,4 +109,4 @@ def _arguments(rest: str) -> list[str]:
 
 
 def _unescape(line: str) -> str:
-    return ESCAPE.sub(lambda m: ESCAPES.get(m[0], m[0][1:] if m[0] in (r"\"", r"\{") else ""), line).rstrip()
+    return ESCAPE.sub(lambda m: ESCAPES.get(m[0], m[0][1:] if m[0] in (r"\"", r"\{") else ""), line)

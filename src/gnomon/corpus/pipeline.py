@@ -14,10 +14,11 @@ from typing import Any
 from gnomon.common.errors import GnomonError
 from gnomon.corpus import dedup, heldout
 from gnomon.corpus.documents import Entry, Report, Spool
+from gnomon.corpus.encode import Encoder
 from gnomon.corpus.overlap import overlaps
 from gnomon.corpus.shards import SPLITS, write_split
 from gnomon.corpus.sources.source import Found
-from gnomon.corpus.tokenizer import BYTES, Tokenizer, encode_stream, train_tokenizer
+from gnomon.corpus.tokenizer import BYTES, Tokenizer, train_tokenizer
 from gnomon.recipe.values import CorpusRecipe
 
 SAMPLE_BYTES = 10_000_000  # of training text that the tokenizer is trained on
@@ -201,7 +202,7 @@ def encode(spool: Spool, tokenizer: Tokenizer, folder: Path, say: Say) -> dict[s
     """Write every split's tokens; returns the manifest's entries of the splits."""
     groups = {name: spool.of_split(name) for name in SPLITS}
     total = sum(e.bytes for entries in groups.values() for e in entries)
-    done = 0
+    done, encoder = 0, Encoder(tokenizer)
 
     def texts(name: str, entries: list[Entry]) -> Iterator[str]:
         nonlocal done
@@ -216,7 +217,7 @@ def encode(spool: Spool, tokenizer: Tokenizer, folder: Path, say: Say) -> dict[s
     splits = {}
     for name, entries in groups.items():
         if entries:
-            pieces = encode_stream(tokenizer, texts(name, entries))
+            pieces = encoder.stream(texts(name, entries))
             splits[name] = write_split(folder / f"{name}.bin", pieces, tokenizer.vocab) | {
                 "documents": len(entries),
                 "bytes": sum(e.bytes for e in entries),

@@ -6,8 +6,7 @@ as the letters it is made of: text from outside stays data.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 END = "<|end|>"
 BYTES = 256
-CHUNK_BYTES = 1 << 22  # text handed to the encoder at once, so that the lists it returns stay small
-LINE = re.compile(r"\n(?=\S)")
 
 
 def _library() -> Any:
@@ -114,38 +111,3 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     )
     inner.train_from_iterator(iter(texts), trainer=trainer)
     return Tokenizer(inner)
-
-
-def encode_stream(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[NDArray[np.uint32]]:
-    """The tokens of texts, each text followed by `<|end|>`, as arrays one after the other: uint32 [n] each.
-
-    Encoded in chunks that use every core. A long text is cut where a line begins with no white space: the split
-    pattern never joins such a line with the one before, so the tokens are those of the whole.
-    """
-    chunk: list[tuple[str, bool]] = []
-    size = 0
-    for text in texts:
-        cuts = pieces(text, CHUNK_BYTES)
-        for i, piece in enumerate(cuts):
-            chunk.append((piece, i == len(cuts) - 1))
-            size += len(piece)
-            if size >= CHUNK_BYTES:
-                yield from _encoded(tokenizer, chunk)
-                chunk, size = [], 0
-    yield from _encoded(tokenizer, chunk)
-
-
-def pieces(text: str, size: int) -> list[str]:
-    """text cut before lines that begin with no white space, into pieces of size characters or a little more."""
-    out, start = [], 0
-    for match in LINE.finditer(text) if len(text) > size else ():
-        if match.end() - start >= size:
-            out.append(text[start : match.end()])
-            start = match.end()
-    return [*out, text[start:]]
-
-
-def _encoded(tokenizer: Tokenizer, chunk: list[tuple[str, bool]]) -> Iterator[NDArray[np.uint32]]:
-    encoded = tokenizer.encode_batch([text for text, _ in chunk])
-    for ids, (_, last) in zip(encoded, chunk, strict=True):
-        yield np.array([*ids, tokenizer.end_id] if last else ids, dtype=np.uint32)

@@ -12,6 +12,7 @@ from gnomon.corpus.readers import Undecodable, decode, load, read_html, read_pla
 from gnomon.corpus.sources.rdata import BadData, blocks, strings
 from gnomon.corpus.sources.source import Extractor
 
+LEAST_CHARACTERS = 100  # of a character vector that is text rather than names or options
 DICT_DIGITS = {c: i for i, c in enumerate(string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/")}
 
 
@@ -87,7 +88,7 @@ def read_rdata(path: Path) -> Iterator[Text | Lost]:
     for number, block in enumerate(objects):
         for part, vector in enumerate(strings(block)):
             text = "\n".join(vector)
-            if text.strip():
+            if len(text) >= LEAST_CHARACTERS:
                 found = True
                 yield Text(text, f"{number}.{part}")
     if not found:
