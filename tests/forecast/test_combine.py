@@ -22,7 +22,7 @@ def test_a_clean_ladder_forecasts_thirty_times_further(make_ladder, laws, metric
     result = score(forecast, ladder.target(FAR)[1])
     assert result.error_pct < 1.0 and result.error_pct < result.last_point_error_pct / 10
     assert result.inside_90 and forecast.half_width_pct < 4
-    assert {c["family"] for c in forecast.components} == {"minima", "surface"}
+    assert {c["family"] for c in forecast.components} == {"minima", "surface", "valley"}
     assert sum(c["weight"] for c in forecast.components) == pytest.approx(1)
     assert sum(forecast.shares.values()) == pytest.approx(1)
     assert set(forecast.shares) == {"seed", "evaluation", "minimum", "form", "outcome"}

@@ -34,9 +34,10 @@ def grid_of_runs(rng: np.random.Generator) -> dict[str, np.ndarray]:
 def test_gradient_is_that_of_the_projected_objective(law: laws.Law) -> None:
     rng = np.random.default_rng(3)
     inputs = grid_of_runs(rng)
+    law = law.centred(inputs)
     losses = np.exp(rng.normal(0.5, 0.1, (1, 24)))
     loss = Loss(rng.uniform(0.01, 0.05, 24), knee=1.5, worse=1.0)
-    theta = np.array([[0.3, 0.35][: len(law.exponents)]])
+    theta = np.array([[0.3, 0.35, 0.45, 1.2][: len(law.exponents)]])
     _, gradient = objective_and_gradient(law, theta, inputs, losses, loss)
     for i in range(len(law.exponents)):
         step = np.zeros_like(theta)
@@ -49,7 +50,8 @@ def test_gradient_is_that_of_the_projected_objective(law: laws.Law) -> None:
 @pytest.mark.parametrize("law", laws.standard_laws(), ids=lambda law: law.name)
 def test_slopes_of_the_columns_are_their_derivatives(law: laws.Law) -> None:
     inputs = grid_of_runs(np.random.default_rng(1))
-    theta = np.array([[0.2, 0.4][: len(law.exponents)]])
+    law = law.centred(inputs)
+    theta = np.array([[0.2, 0.4, 0.5, 0.8][: len(law.exponents)]])
     exact = law.slopes(theta, inputs)
     numeric = laws.Law.slopes(law, theta, inputs)
     np.testing.assert_allclose(exact, numeric, rtol=1e-4, atol=1e-9)

@@ -1,8 +1,8 @@
 """The forecast of a table: every law that it can carry, weighed and combined.
 
-Two families speak: laws of the isoFLOP minima (loss as a function of compute at its best size), and surfaces (loss as a
-function of size and tokens) fitted to all runs. Published ladders show no winner between them, so both are shown, and
-their weights come from how well each forecast the table's own top budgets from the rest.
+Three families speak: laws of the isoFLOP minima (loss as a function of compute at its best size), surfaces (loss as a
+function of size and tokens) fitted to all runs, and the valley, which is both. All are shown. Published ladders show no
+winner, so weights come from how well each law forecast the table's own top budgets from the rest, and from its record.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gnomon.forecast.isoflop import Allocation, Minimum
 from gnomon.forecast.laws import Law, standard_laws
 from gnomon.forecast.members import KNEE, UNDER_TUNED_KNEE, Member, Shape, fit_members, shape_of
 from gnomon.forecast.noise import SeedNoise, seed_noise
+from gnomon.forecast.record import expected_errors
 from gnomon.forecast.rolling import Trial, trials
 from gnomon.forecast.runs import Runs, admissible, size_column
 from gnomon.forecast.table import RunTable
@@ -106,22 +107,26 @@ class Fit:
             seed=self.seed + 1,
         )
 
+    def target(self, compute: float, parameters: float | None = None) -> Target:
+        """The run of that compute and size; the best size when parameters is None, tokens as in the table's runs.
+
+        Raises GnomonError when a best size is wanted and no budget brackets its minimum.
+        """
+        size = self.best_size(compute) if parameters is None else parameters
+        cost = np.log(self.runs.compute / self.runs.size / self.runs.tokens)  # operations a parameter and token
+        slope, level = np.polyfit(np.log(self.runs.size), cost, 1)
+        return Target(compute, size, compute / size / float(np.exp(level + slope * np.log(size))))
+
     def curve(self, computes: Sequence[float]) -> list[dict[str, float]]:
-        """The forecast along the best allocation, for a figure: {compute, median, q05, q95} at each compute.
+        """The forecast along the best allocation, for a figure: {compute, median, q05, q25, q75, q95} at each compute.
 
         Raises GnomonError when no budget brackets its minimum.
         """
-        log_tokens = np.polyfit(
-            np.log(self.runs.size), np.log(self.runs.compute / self.runs.size / self.runs.tokens), 1
-        )
         rows = []
         for compute in computes:
-            size = self.best_size(compute)
-            tokens = compute / size / float(np.exp(np.polyval(log_tokens, np.log(size))))
-            quantiles = self.predict(Target(compute, size, tokens)).quantiles
-            rows.append(
-                {"compute": compute, "median": quantiles["0.5"], "q05": quantiles["0.05"], "q95": quantiles["0.95"]}
-            )
+            q = self.predict(self.target(compute)).quantiles
+            row = {"q05": q["0.05"], "q25": q["0.25"], "q75": q["0.75"], "q95": q["0.95"]}
+            rows.append({"compute": compute, "median": q["0.5"], **row})
         return rows
 
     def _laws_at(self, target: Target) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +222,8 @@ def fit(
         )
     tried = trials(runs, chosen, shape, noise, worse)
     names = [m.law.name for m in members]
-    weight = intervals.weights([m.family for m in members], [intervals.member_error(tried, n) for n in names])
+    errors = [intervals.member_error(tried, n) for n in names]
+    weight = intervals.weights([m.family for m in members], errors, expected_errors(names, runs))
     return Fit(
         metric=metric,
         size_column=size_column(table),

@@ -36,15 +36,16 @@ def member_error(trials: list[Trial], name: str) -> float:
     return float(np.sqrt(np.mean(np.square(errors)))) if errors else float("nan")
 
 
-def weights(families: list[str], errors: list[float]) -> np.ndarray:
-    """Weight of each law: every family of laws alike, then by the inverse square of the law's error in the trials.
+def weights(families: list[str], errors: list[float], expected: list[float]) -> np.ndarray:
+    """Weight of each law: every family of laws alike, then by the inverse square of the law's error.
 
-    A law that could not be tried is taken to be as good as the best of the others.
+    errors: in the table's own trials; a law that could not be tried is taken to be as good as the best of the others.
+    expected: from the law's record elsewhere (record.py); the squares of both add up.
     """
     rms = np.array(errors)
     rms = np.where(np.isnan(rms), np.nanmin(rms) if np.isfinite(rms).any() else 0.0, rms)
     share = np.array([1 / families.count(family) for family in families])
-    raw = share / (rms**2 + SMALLEST_ERROR**2)
+    raw = share / (rms**2 + np.square(expected) + SMALLEST_ERROR**2)
     return raw / raw.sum()
 
 

@@ -32,6 +32,20 @@ class Law:
     bounds: tuple[tuple[float, float], ...]
     prior: tuple[tuple[float, float] | None, ...]
 
+    @property
+    def family(self) -> str:
+        """What it is fitted to and how: "minima", "surface", or a name of its own. Families share the weight alike."""
+        return "minima" if self.inputs == ("compute",) else "surface"
+
+    @property
+    def fixed(self) -> dict[str, float]:
+        """Constants that centred() took from the table; they are reported beside the fitted ones."""
+        return {}
+
+    def centred(self, inputs: Inputs) -> Law:
+        """This law about the middle of a table, for laws whose constants depend on one."""
+        return self
+
     def columns(self, exponents_Sq: np.ndarray, inputs: Inputs) -> np.ndarray:
         """[S, n, k]: each coefficient's column."""
         raise NotImplementedError
@@ -131,5 +145,7 @@ def surface_tied() -> PowerSum:
 
 
 def standard_laws() -> list[Law]:
-    """The laws a forecast uses unless told otherwise: two of the minima, two of the surface."""
-    return [power(), power_floor(), surface(), surface_tied()]
+    """The laws a forecast uses unless told otherwise: two of the minima, two of the surface, and the valley."""
+    from gnomon.forecast.valley import Valley
+
+    return [power(), power_floor(), surface(), surface_tied(), Valley()]

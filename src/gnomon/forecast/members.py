@@ -25,7 +25,7 @@ SURFACE_RUNS, SURFACE_SIZES, SURFACE_LENGTHS = 8, 3, 3
 
 @dataclass(frozen=True)
 class Member:
-    """A fitted law. family: minima or surface. scale: relative misfit that its noise was taken to be."""
+    """A fitted law. family: minima, surface or valley. scale: relative misfit that its noise was taken to be."""
 
     law: Law
     family: str
@@ -88,7 +88,7 @@ def fit_members(
         if law.inputs == ("compute",):
             if len(shape.minima) >= max(3, law.minimum_points - 1):
                 members.append(_fit_minima(law, shape, log_loss_Bn))
-        elif _enough_for_surface(runs):
+        elif _enough_for_surface(runs) and (law.family != "valley" or runs.budgets >= 3):
             members.append(_fit_surface(law, runs, seeds, log_loss_Bn, worse))
     return members
 
@@ -119,6 +119,7 @@ def _fit_minima(law: Law, shape: Shape, log_loss_Bn: np.ndarray | None) -> Membe
 
 def _fit_surface(law: Law, runs: Runs, seeds: SeedNoise, log_loss_Bn: np.ndarray | None, worse: float) -> Member:
     inputs = {name: values for name, values in runs.inputs().items() if name in law.inputs}
+    law = law.centred(inputs)
     constants = law.minimum_points - 1
     scale = max(seeds.deviation, 0.003)
     loss = projection.Loss(np.full(len(runs), scale), KNEE, worse)
@@ -132,4 +133,4 @@ def _fit_surface(law: Law, runs: Runs, seeds: SeedNoise, log_loss_Bn: np.ndarray
     draws = None
     if log_loss_Bn is not None:
         draws = projection.solve(law, inputs, np.exp(log_loss_Bn), loss, near=point)
-    return Member(law, "surface", point, draws, scale)
+    return Member(law, law.family, point, draws, scale)

@@ -60,7 +60,7 @@ class Solution:
     def parameters(self, index: int = 0) -> dict[str, float]:
         names = (*self.law.coefficients, *self.law.exponents)
         values = (*self.coefficients[index], *self.exponents[index])
-        return {name: float(value) for name, value in zip(names, values, strict=True)}
+        return {name: float(value) for name, value in zip(names, values, strict=True)} | self.law.fixed
 
 
 def solve(
