@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import nn
 
@@ -99,6 +100,7 @@ def test_a_model_with_an_unknown_parameter_gets_no_groups(optimisation, shape):
     batch_ratio=st.floats(0.1, 100),
     token_ratio=st.floats(0.1, 100),
 )
+@examples(deadline=None)
 def test_a_run_forgets_at_its_timescale_whatever_its_size(heads, depth, timescale, steps, batch_ratio, token_ratio):
     """T5: decay per step * steps * tau = 1 for every decayed weight, however width, depth, batch and horizon move h."""
     rate = 0.006 * batch_ratio**0.5 * token_ratio**-0.32

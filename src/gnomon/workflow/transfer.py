@@ -30,7 +30,8 @@ from gnomon.recipe.values import FamilyRecipe, Recipe
 FACTORS = tuple(2.0**i for i in range(-3, 4))  # of the recipe's own value
 SEEDS = (0, 1)
 SCHEMA_VERSION = 1
-NEIGHBOURS = 2  # points on each side of the lowest that the parabola is fitted to
+NEIGHBOURS = 2  # points on each side of the lowest that the parabola is fitted to,
+CLIFF = 1.03  # unless they are this many times higher: there a rate breaks something, and no parabola holds
 SHIFT_ALLOWED = 0.5  # octaves a fourfold size
 REGRET_ALLOWED = 0.3  # per cent
 
@@ -51,12 +52,31 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Best:
-    """Where a size learns best. log2: of the knob's factor. loss: there. bracketed: worse on both sides of it."""
+class Valley:
+    """Where a size learns best, and the loss around it. All abscissas are log2 of the knob's factor.
 
-    log2: float
+    best, loss: the vertex. bracketed: worse on both sides of it. curvature: of the parabola, which is believed from
+    low to high. x, y: the runs that came to an end, ascending.
+    """
+
+    best: float
     loss: float
     bracketed: bool
+    curvature: float
+    low: float
+    high: float
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    def at(self, log2: float) -> float:
+        """The loss anywhere: the parabola near its vertex, a monotone curve through the runs elsewhere, inf beyond."""
+        from scipy.interpolate import PchipInterpolator
+
+        if self.low <= log2 <= self.high:
+            return self.loss + self.curvature * (log2 - self.best) ** 2
+        if len(self.x) < 2 or not self.x[0] <= log2 <= self.x[-1]:
+            return math.inf
+        return float(PchipInterpolator(self.x, self.y)(log2))
 
 
 def sizes(
@@ -101,8 +121,8 @@ def plan_of(family: Family, size: Size, factor: float, seed: int, knob: Knob) ->
     )
 
 
-def best_of(factors: Sequence[float], losses: Sequence[float]) -> Best:
-    """The vertex of a parabola through the lowest loss and its neighbours, in log2(factor); diverged runs are inf.
+def valley_of(factors: Sequence[float], losses: Sequence[float]) -> Valley:
+    """A parabola in log2(factor) through the lowest loss and its neighbours, none on a cliff; diverged runs are inf.
 
     Raises GnomonError when no run came to an end.
     """
@@ -115,38 +135,25 @@ def best_of(factors: Sequence[float], losses: Sequence[float]) -> Best:
     lowest = int(y.argmin())
     # A rate beyond which runs diverge is a side too.
     bracketed = lowest > 0 and (lowest < len(x) - 1 or len(x) < len(losses))
-    near = slice(max(0, lowest - NEIGHBOURS), lowest + NEIGHBOURS + 1)
-    if len(x[near]) < 3 or not 0 < lowest < len(x) - 1:
-        return Best(float(x[lowest]), float(y[lowest]), bracketed)
-    curve, slope, constant = np.polyfit(x[near] - x[lowest], y[near], 2)
-    if curve <= 0:
-        return Best(float(x[lowest]), float(y[lowest]), bracketed)
-    away = float(np.clip(-slope / (2 * curve), -1, 1))
-    return Best(float(x[lowest]) + away, float(curve * away**2 + slope * away + constant), bracketed)
-
-
-def loss_at(log2: float, factors: Sequence[float], losses: Sequence[float]) -> float:
-    """The loss at any factor: a parabola through the three nearest runs; inf where they diverged."""
-    import numpy as np
-
-    x = np.log2(np.array(factors, float))
-    order = np.argsort(x)
-    x, y = x[order], np.array(losses, float)[order]
-    first = int(np.clip(np.abs(x - log2).argmin() - 1, 0, max(0, len(x) - 3)))
-    near_x, near_y = x[first : first + 3], y[first : first + 3]
-    if not np.isfinite(near_y).all():
-        if log2 > x[-1] or not np.isfinite(np.interp(log2, x, y)):
-            return math.inf
-        return float(np.interp(log2, x, y))
-    return float(np.polyval(np.polyfit(near_x - log2, near_y, len(near_x) - 1), 0.0))
+    near = (np.abs(np.arange(len(x)) - lowest) <= NEIGHBOURS) & (y <= y[lowest] * CLIFF)
+    best, loss, curvature = float(x[lowest]), float(y[lowest]), 0.0
+    low = high = best
+    if bracketed and near.sum() >= 3:
+        fitted, slope, constant = np.polyfit(x[near] - best, y[near], 2)
+        if fitted > 0:
+            away = float(np.clip(-slope / (2 * fitted), -1, 1))
+            low, high, curvature = float(x[near][0]), float(x[near][-1]), float(fitted)
+            best, loss = best + away, float(fitted * away**2 + slope * away + constant)
+    return Valley(best, loss, bracketed, curvature, min(low, best), max(high, best), tuple(x), tuple(y))
 
 
 def summarise(runs: Sequence[dict[str, Any]], own: float) -> list[dict[str, Any]]:
     """One row a size, from rows of runs (axis, value, factor, seed, loss_nats; None where the run diverged).
 
     own: the recipe's value of the knob. Each row: best (the knob's best value), shift_octaves from the axis's smallest
-    size with its standard error over seeds, octaves_per_4x, loss_nats at its best, regret_pct of the smallest size's
-    best and recipe_regret_pct of the recipe's own value, in per cent of the loss; bracketed.
+    size with its standard error over seeds, octaves_per_4x (half of it is how far the axis's exponent in the family's
+    rules is off), loss_nats at its best, regret_pct of the smallest size's best and
+    recipe_regret_pct of the recipe's own value, in per cent of the loss; bracketed.
     """
     rows: list[dict[str, Any]] = []
     for axis in dict.fromkeys(run["axis"] for run in runs):
@@ -158,26 +165,24 @@ def summarise(runs: Sequence[dict[str, Any]], own: float) -> list[dict[str, Any]
             (run["value"], run["factor"], run["seed"]): math.inf if run["loss_nats"] is None else run["loss_nats"]
             for run in part
         }
-        curves = {v: [_mean(by_cell[v, f, s] for s in seeds) for f in factors] for v in values}
-        by_seed = {v: [best_of(factors, [by_cell[v, f, s] for f in factors]).log2 for s in seeds] for v in values}
-        smallest = best_of(factors, curves[values[0]])
-        for value in values:
-            best = best_of(factors, curves[value])
-            lowest = min(best.loss, loss_at(best.log2, factors, curves[value]))
-            shift = best.log2 - smallest.log2
+        valleys = {v: valley_of(factors, [_mean(by_cell[v, f, s] for s in seeds) for f in factors]) for v in values}
+        bests = {v: [valley_of(factors, [by_cell[v, f, s] for f in factors]).best for s in seeds] for v in values}
+        smallest = valleys[values[0]]
+        for value, valley in valleys.items():
+            shift = valley.best - smallest.best
             size_ratio = value / values[0]
             rows.append(
                 {
                     "axis": axis,
                     "value": value,
-                    "best": own * 2**best.log2,
-                    "bracketed": best.bracketed,
+                    "best": own * 2**valley.best,
+                    "bracketed": valley.bracketed,
                     "shift_octaves": shift,
-                    "shift_stderr": _stderr([a - b for a, b in zip(by_seed[value], by_seed[values[0]], strict=True)]),
+                    "shift_stderr": _stderr([a - b for a, b in zip(bests[value], bests[values[0]], strict=True)]),
                     "octaves_per_4x": shift / math.log(size_ratio, 4) if size_ratio > 1 else 0.0,
-                    "loss_nats": lowest,
-                    "regret_pct": _regret(loss_at(smallest.log2, factors, curves[value]), lowest),
-                    "recipe_regret_pct": _regret(loss_at(0.0, factors, curves[value]), lowest),
+                    "loss_nats": valley.loss,
+                    "regret_pct": _regret(valley.at(smallest.best), valley.loss),
+                    "recipe_regret_pct": _regret(valley.at(0.0), valley.loss),
                 }
             )
     return rows
