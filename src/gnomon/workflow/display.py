@@ -75,7 +75,7 @@ class Display:
         show(self.console, first_screen(text, plan_lines(rungs, times_larger), needs))
 
     def reading(self, stage: str, fraction: float) -> None:
-        self._picture(LadderView(int(100 * fraction), 100, what=f"reading: {stage} (per cent)"))
+        self._picture(LadderView(int(20 * fraction) * 5, 100, what=f"reading, per cent: {stage}"))
 
     def read(self, study: Study, corpus: Corpus) -> None:
         """The text has been read: what is in it, and what is held out of training."""
@@ -97,7 +97,7 @@ class Display:
     def note(self, line: str) -> None:
         """One line that stays."""
         self._close()
-        self.console.print(f"  {line}", markup=False, highlight=False)
+        self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 
@@ -152,7 +152,8 @@ class Display:
         what = f"training {state.name}, {gflops:.0f} GFLOP/s" + (
             f", {peak:.0%} of this machine's matmul peak" if peak else ""
         )
-        self._picture(LadderView(event.body["step"], event.body["steps"], (state,), (), eta_s, what))
+        # In steps of five per cent: a log gets a line each, a terminal sees the run's own bar move beneath.
+        self._picture(LadderView(int(20 * state.share) * 5, 100, (state,), (), eta_s, what))
 
     # -- forecast ------------------------------------------------------------------------------------------------------
 

@@ -53,7 +53,6 @@ def write_study_report(study: Study, entry: Entry, result: dict[str, Any]) -> Pa
     path = study.home / "reports" / f"{study.name}.html"
     gathered = gather(study, entry, result)
     write_report(gathered, path)
-    view.save_report(gathered, path.with_suffix(".json"))
     return path
 
 
