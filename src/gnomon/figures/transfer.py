@@ -46,12 +46,27 @@ def _draw(curves: tuple[TransferCurve, ...], setting: str, variant: Variant) -> 
 
 def _line(frame: Plot, curve: TransferCurve, shade: str) -> Point:
     """Draw one size; returns where its label belongs: its leftmost point in sight."""
+    line = _cut([(frame.x(s), frame.y(p)) for s, p in curve.points], frame.area.top)
+    if len(line) > 1:
+        frame.drawing.polyline(line, f"line-{shade}")
+        frame.placer.avoid_line(line)
     inside = [(s, p) for s, p in curve.points if p <= frame.y.high]
-    places = [(frame.x(s), frame.y(p)) for s, p in inside]
-    if len(places) > 1:
-        frame.drawing.polyline(places, f"line-{shade}")
-        frame.placer.avoid_line(places)
-    for (setting, above), (x, y) in zip(inside, places, strict=True):
+    for setting, above in inside:
+        x, y = frame.x(setting), frame.y(above)
         frame.drawing.dot(x, y, 3.2, f"fill-{shade}", f"{curve.label}, {setting:.3g}: {above:.2f} % above its best")
         frame.placer.avoid(x, y, 2)
-    return places[0]
+    return line[0]
+
+
+def _cut(places: list[Point], top: float) -> list[Point]:
+    """The part of a valley's line below the top of the paper, with the points where it comes in and goes out."""
+    inside = [i for i, (_, y) in enumerate(places) if y >= top]
+    first, last = inside[0], inside[-1]
+
+    def crossing(within: Point, outside: Point) -> Point:
+        share = (within[1] - top) / (within[1] - outside[1])
+        return within[0] + share * (outside[0] - within[0]), top
+
+    before = [crossing(places[first], places[first - 1])] if first else []
+    after = [crossing(places[last], places[last + 1])] if last + 1 < len(places) else []
+    return [*before, *((x, max(y, top)) for x, y in places[first : last + 1]), *after]
