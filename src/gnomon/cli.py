@@ -98,13 +98,13 @@ def quickstart(
 ) -> None:
     """Read text, train tiny models, forecast one 30× bigger, seal it, train it, and open the envelope."""
     from gnomon.workflow.display import Display
-    from gnomon.workflow.machine_speed import peak_flops_per_s
+    from gnomon.workflow.machine_speed import core_flops_per_s
     from gnomon.workflow.quickstart import Options
     from gnomon.workflow.quickstart import quickstart as run
 
     with Display() as display:
         options = Options(preset, home, _cores(cores), corpus, tuple(overrides or ()), seed)
-        _write_json(json_file, run(options, display, peak_flops_per_s()))
+        _write_json(json_file, run(options, display, core_flops_per_s()))
 
 
 @recipe_app.command("list")

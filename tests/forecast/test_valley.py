@@ -1,4 +1,4 @@
-"""The valley: a known one is found again, it needs no bracketed budget, and its record decides weights for small models."""
+"""The valley: a known one is found again, it needs no bracketed budget, and its record speaks for small models."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_known_valley_is_recovered_exactly_when_nothing_is_assumed():
 
 def test_it_forecasts_thirty_times_further_from_budgets_that_bracket_nothing():
     """Only the small side of every valley was trained: no parabola has a minimum, and the walls still tell."""
-    table = ladder(0.001, sizes=SIZES[:3] + (1.2e5,))
+    table = ladder(0.001, sizes=(*SIZES[:3], 1.2e5))
     far = Target(2.5e13, 7e5, 5.9e6)
     truth = float(Valley().centred(CENTRE).predict(TRUTH, compute=far.compute, parameters=far.parameters)[0])
     forecast = fit(table, "bits_per_byte_x").predict(far)

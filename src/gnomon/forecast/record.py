@@ -13,7 +13,7 @@ import numpy as np
 from gnomon.forecast.runs import Runs
 
 SMALL_MODELS = 5e6  # parameters
-# Root mean square of log(forecast / outcome) at 31 times the compute, on text like that of training and on foreign text.
+# Root mean square of log(forecast / outcome) at 31 times the compute, on text like that of training and foreign text.
 SMALL_MODEL_ERRORS = {
     "power": 0.029,  # -2.1 %, -3.6 %
     "power+floor": 0.025,  # between the two: its floor follows the noise of the minima

@@ -11,9 +11,9 @@ from gnomon.recipe.flops import total_parameters, train_flops
 from gnomon.recipe.plan import Plan
 from gnomon.recipe.values import Budget
 
-# Share of a core's large-matmul rate that one training step reaches, by width: measured by `gnomon bench train` on the
-# machine named in docs/log.md; only the estimate of minutes depends on it.
-_EFFICIENCY = ((8, 0.02), (16, 0.045), (32, 0.11), (64, 0.22), (96, 0.28), (128, 0.33), (256, 0.45))
+# What one training step reaches of a core's rate on 64 x 64 products (workflow/machine_speed.py), by width, with the
+# compiled step; measured with the log's machine (docs/log.md). Only the estimate of minutes depends on it.
+_EFFICIENCY = ((8, 0.15), (16, 0.25), (24, 0.33), (32, 0.38), (48, 0.45), (64, 0.5), (128, 0.65), (256, 0.7))
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a list of runs needs. seconds: wall time on `processes` cores of `peak_flops_per_s` each."""
+    """What a list of runs needs. seconds: wall time on all the cores it was asked for."""
 
     runs: int
     flops: float
@@ -53,14 +53,14 @@ def rungs(budgets: Sequence[Budget], family: Family) -> list[Rung]:
     return list(found.values())
 
 
-def run_seconds(plan: Plan, peak_flops_per_s: float) -> float:
-    """Rough seconds of a run on cores whose large matmuls reach peak_flops_per_s together."""
+def run_seconds(plan: Plan, core_flops_per_s: float) -> float:
+    """Rough seconds of a run on a core of that rate, see workflow/machine_speed.py."""
     width = plan.shape.width
     below = [(w, e) for w, e in _EFFICIENCY if w <= width] or [_EFFICIENCY[0]]
     above = [(w, e) for w, e in _EFFICIENCY if w >= width] or [_EFFICIENCY[-1]]
     (w0, e0), (w1, e1) = below[-1], above[0]
     share = e0 if w0 == w1 else e0 + (e1 - e0) * (width - w0) / (w1 - w0)
-    return train_flops(plan) / (share * peak_flops_per_s)
+    return train_flops(plan) / (share * core_flops_per_s)
 
 
 def run_memory_bytes(plan: Plan, micro_tokens: int = 2048) -> float:
@@ -75,10 +75,10 @@ def run_disk_bytes(plan: Plan) -> float:
     return 28.0 * total_parameters(plan.shape) + 200e3
 
 
-def cost(plans: Sequence[Plan], peak_flops_per_s: float, processes: int) -> Cost:
+def cost(plans: Sequence[Plan], core_flops_per_s: float, processes: int) -> Cost:
     """What the plans need when `processes` of them run side by side, longest first."""
     load = [0.0] * max(1, processes)
-    for seconds in sorted((run_seconds(p, peak_flops_per_s) for p in plans), reverse=True):
+    for seconds in sorted((run_seconds(p, core_flops_per_s) for p in plans), reverse=True):
         load[load.index(min(load))] += seconds
     memory = sorted((run_memory_bytes(p) for p in plans), reverse=True)
     return Cost(

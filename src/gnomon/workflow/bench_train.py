@@ -178,7 +178,7 @@ def bench_width(width: int, turns: int, threads: int) -> dict[str, float]:
         "ratio_to_fused_sdpa": statistics.median(turn[2] / turn[0] for turn in times),
         "fraction_of_matmul_peak": tokens_per_s * train_flops_per_token(plan.shape) / peak,
         "forward_flops_per_token": forward_flops_per_token(plan.shape),
-        "matmul_peak_flops_per_s": peak,
+        "matmul_core_flops_per_s": peak,
     }
 
 

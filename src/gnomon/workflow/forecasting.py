@@ -7,9 +7,8 @@ from pathlib import Path
 
 from gnomon.common.errors import GnomonError
 from gnomon.forecast import Forecast, doctor, fit, read
-from gnomon.recipe.flops import train_flops
 from gnomon.recipe.values import Recipe
-from gnomon.workflow.study import Study
+from gnomon.workflow.study import Study, check_ladder
 
 
 def doctor_lines(path: Path, metric: str) -> Iterator[str]:
@@ -44,7 +43,7 @@ def forecast_lines(forecast: Forecast) -> list[str]:
 def register(recipe: Recipe, home: Path) -> Iterator[str]:
     """Seal the forecast of a recipe's target; its ladder must be finished."""
     study = Study(recipe, home, 1)
-    study.check_target(study.target.compute / max(train_flops(rung.plan) for rung in study.rungs))
+    check_ladder([(rung.budget, rung.plan) for rung in study.rungs], study.target_plan)
     missing = study.ladder_jobs()
     if missing:
         raise GnomonError(

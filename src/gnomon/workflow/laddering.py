@@ -11,13 +11,13 @@ from gnomon.ladder.family import Family
 from gnomon.recipe.flops import matmul_parameters, train_flops
 from gnomon.recipe.values import Recipe
 from gnomon.workflow.display import Display
-from gnomon.workflow.machine_speed import peak_flops_per_s
+from gnomon.workflow.machine_speed import core_flops_per_s
 from gnomon.workflow.study import Study
 
 
 def dry_run_lines(recipe: Recipe, home: Path, cores: int) -> Iterator[str]:
     """Runs, FLOPs, minutes, memory and disk, without touching the text: the vocabulary is the recipe's wish."""
-    speed = peak_flops_per_s()
+    speed = core_flops_per_s()
     family = Family(recipe.family, recipe.corpus.vocabulary, "", recipe.seed)
     found = rungs(recipe.ladder.budgets, family)
     yield (

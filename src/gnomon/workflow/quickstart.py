@@ -24,7 +24,7 @@ from gnomon.recipe.plan import Plan
 from gnomon.recipe.values import CorpusRecipe, FolderSource, HeldOut, Recipe
 from gnomon.registry import Entry
 from gnomon.workflow.glance import Glance, glance
-from gnomon.workflow.study import Study
+from gnomon.workflow.study import Study, check_ladder
 from gnomon.workflow.verdict import forecast_rows, scores
 
 TARGET_THREAD_GAIN = 0.8  # what a further core adds to the speed of the one big run
@@ -83,14 +83,14 @@ def folder_corpus(corpus: CorpusRecipe, folder: Path) -> CorpusRecipe:
     )
 
 
-def quickstart(options: Options, observer: Observer, peak_flops_per_s: float) -> dict[str, Any]:
+def quickstart(options: Options, observer: Observer, core_flops_per_s: float) -> dict[str, Any]:
     """Walk the whole way, or the rest of it. Returns the object that `--json` writes.
 
-    peak_flops_per_s: what one core's large matmuls reach; only the estimate of minutes depends on it.
+    core_flops_per_s: of one core (machine_speed.py); only the estimate of minutes depends on it.
     Raises GnomonError for bad input, JobFailed when a run failed, KeyboardInterrupt when stopped (all is kept).
     """
     began = time.monotonic()
-    study = _read(options, observer, peak_flops_per_s)
+    study = _read(options, observer, core_flops_per_s)
     table = study.run_ladder(observer.rung)
     forecasts, warnings = study.forecast(table)
     entry = study.seal(forecasts, warnings, table)
@@ -110,17 +110,17 @@ def quickstart(options: Options, observer: Observer, peak_flops_per_s: float) ->
     return summary(study, entry, result, wall_s, registry_ok=not problems) | {"report": str(report)}
 
 
-def _read(options: Options, observer: Observer, peak_flops_per_s: float) -> Study:
+def _read(options: Options, observer: Observer, core_flops_per_s: float) -> Study:
     """The study with its text read, on the preset, or on the smaller one when the text does not last."""
     recipe = quickstart_recipe(options)
     wished = Family(recipe.family, recipe.corpus.vocabulary, "", recipe.seed)
-    plans = [rung.plan for rung in rungs(recipe.ladder.budgets, wished)]
+    ladder = rungs(recipe.ladder.budgets, wished)
+    plans = [rung.plan for rung in ladder]
     target_plan = wished.at(recipe.target.compute, recipe.target.width)
-    times_larger = train_flops(target_plan) / max(map(train_flops, plans))
-    needs = whole_cost(plans, target_plan, peak_flops_per_s, options.cores)
+    times_larger = check_ladder([(rung.budget, rung.plan) for rung in ladder], target_plan)
+    needs = whole_cost(plans, target_plan, core_flops_per_s, options.cores)
     observer.began(recipe, glance(recipe.corpus), len(plans), times_larger, needs)
     study = Study(recipe, options.home, options.cores)
-    study.check_target(times_larger)
     corpus = study.build(observer.reading)
     have, wish = len(corpus.tokens("train")), study.target_plan.tokens
     smaller = SMALLER.get(options.preset)
@@ -129,7 +129,7 @@ def _read(options: Options, observer: Observer, peak_flops_per_s: float) -> Stud
             f"the text has {have:,} tokens, and the target of `{options.preset}` reads {wish:,}; "
             f"taking the smaller plan `{smaller}`, whose law is worth less"
         )
-        return _read(dataclasses.replace(options, preset=smaller), observer, peak_flops_per_s)
+        return _read(dataclasses.replace(options, preset=smaller), observer, core_flops_per_s)
     if have < wish:
         most = max(rung.plan.tokens for rung in study.rungs)
         observer.note(
@@ -140,10 +140,10 @@ def _read(options: Options, observer: Observer, peak_flops_per_s: float) -> Stud
     return study
 
 
-def whole_cost(plans: list[Plan], target: Plan, peak_flops_per_s: float, cores: int) -> Cost:
+def whole_cost(plans: list[Plan], target: Plan, core_flops_per_s: float, cores: int) -> Cost:
     """The ladder on all cores, then the target on all of them together."""
-    ladder = cost(plans, peak_flops_per_s, cores)
-    big = cost([target], peak_flops_per_s * (1 + TARGET_THREAD_GAIN * (cores - 1)), 1)
+    ladder = cost(plans, core_flops_per_s, cores)
+    big = cost([target], core_flops_per_s * (1 + TARGET_THREAD_GAIN * (cores - 1)), 1)
     return Cost(
         runs=ladder.runs + 1,
         flops=ladder.flops + big.flops,

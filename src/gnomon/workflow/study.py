@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ from gnomon.recipe.plan import Plan
 from gnomon.recipe.values import Recipe
 from gnomon.registry import Entry, Problem, Registry, hash_of_target, require_entry, seeds_from, without_seeds
 
+FEWEST_RUNGS, FEWEST_BUDGETS = 8, 3  # what gnomon.forecast needs at least
 OUTCOME_DEFINITION = "bits per byte on the whole held-out set, after the last step of the decay, from the final weights"
 DIVERGENCE_RULE = (
     "a target whose loss is not a number, or ends above its first logged loss, counts as a miss of every metric"
@@ -45,6 +46,27 @@ class Sealed:
     forecasts: dict[str, Forecast]
     warnings: tuple[str, ...]
     entry: Entry
+
+
+def check_ladder(plans: Sequence[tuple[float, Plan]], target: Plan) -> float:
+    """How many times the largest rung's compute the target has. plans: (budget, plan) of every rung.
+
+    Raises GnomonError when the target is no bigger than a rung, or the ladder is too small for any law.
+    """
+    largest = max(train_flops(plan) for _, plan in plans)
+    times_larger = train_flops(target) / largest
+    if times_larger <= 1:
+        raise GnomonError(
+            f"target.compute is {train_flops(target):.3g} FLOPs, and the largest rung has {largest:.3g}; "
+            "a forecast needs a target bigger than every rung"
+        )
+    budgets = len({budget for budget, _ in plans})
+    if len(plans) < FEWEST_RUNGS or budgets < FEWEST_BUDGETS:
+        raise GnomonError(
+            f"ladder.budgets: {len(plans)} rungs at {budgets} budgets are too few for a law; "
+            f"give at least {FEWEST_RUNGS} rungs at {FEWEST_BUDGETS} budgets, three widths each"
+        )
+    return times_larger
 
 
 class Study:
@@ -160,15 +182,6 @@ class Study:
     def target(self) -> Target:
         plan = self.target_plan
         return Target(train_flops(plan), matmul_parameters(plan.shape), plan.tokens)
-
-    @staticmethod
-    def check_target(times_larger: float) -> None:
-        """Raises GnomonError when the target's compute is no bigger than the largest rung's."""
-        if times_larger <= 1:
-            raise GnomonError(
-                f"target.compute is {times_larger:.3g} times the largest rung's; "
-                "a forecast needs a target bigger than every rung"
-            )
 
     def forecast(self, table: RunTable) -> tuple[dict[str, Forecast], tuple[str, ...]]:
         """The forecast of every metric on its whole held-out set, and the doctor's warnings in words."""

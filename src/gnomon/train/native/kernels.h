@@ -70,7 +70,9 @@ static void gate_forward(const float *x, float *y, long n, long F) {
     for (long i = 0; i < n; i++) {
         const float *a = x + i * 2 * F, *b = a + F;
         float *o = y + i * F;
-        SIMD for (long j = 0; j < F; j++) o[j] = a[j] / (1.0f + exponential(-a[j])) * b[j];
+        /* Two loops, here and below: in one, GCC 12 does not vectorise, and it takes seven times as long. */
+        SIMD for (long j = 0; j < F; j++) o[j] = 1.0f / (1.0f + exponential(-a[j]));
+        SIMD for (long j = 0; j < F; j++) o[j] *= a[j] * b[j];
     }
 }
 
@@ -78,8 +80,9 @@ static void gate_backward(const float *x, const float *dy, float *dx, long n, lo
     for (long i = 0; i < n; i++) {
         const float *a = x + i * 2 * F, *b = a + F, *e = dy + i * F;
         float *da = dx + i * 2 * F, *db = da + F;
+        SIMD for (long j = 0; j < F; j++) db[j] = 1.0f / (1.0f + exponential(-a[j]));
         SIMD for (long j = 0; j < F; j++) {
-            const float s = 1.0f / (1.0f + exponential(-a[j])), silu = a[j] * s;
+            const float s = db[j], silu = a[j] * s;
             da[j] = e[j] * b[j] * (s + silu * (1.0f - s));
             db[j] = e[j] * silu;
         }
