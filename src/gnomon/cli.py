@@ -362,11 +362,11 @@ def doctor(home: Home = HOME) -> None:
 
 
 @bench_app.command("train")
-def bench_train(json_file: Json = None, cores: Cores = 1, rounds: Annotated[int, typer.Option(min=1)] = 5) -> None:
+def bench_train(json_file: Json = None, cores: Cores = 1, turns: Annotated[int, typer.Option(min=1)] = 15) -> None:
     """Tokens per second and share of the matmul peak, beside a plain step with the same matmul FLOPs."""
     from gnomon.workflow.bench_train import bench_lines, bench_train
 
-    measured = bench_train(threads=_cores(cores), rounds=rounds)
+    measured = bench_train(threads=_cores(cores), turns=turns)
     for line in bench_lines(measured):
         print(line)
     _write_json(json_file, measured)
@@ -378,12 +378,13 @@ def bench_transfer(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the table and the plot.")] = Path("transfer"),
     home: Home = HOME,
+    cores: Cores = 0,
 ) -> None:
     """Does the best rate carry over from small to wide and deep? Optimum, shift, regret."""
     from gnomon.recipe.load import load_recipe
     from gnomon.workflow.transfer import transfer_lines
 
-    for line in transfer_lines(load_recipe(recipe, overrides or ()), home, out):
+    for line in transfer_lines(load_recipe(recipe, overrides or ()), home, out, _cores(cores)):
         print(line)
 
 

@@ -14,7 +14,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +178,7 @@ def bench_width(width: int, turns: int, threads: int) -> dict[str, float]:
         "ratio_to_fused_sdpa": statistics.median(turn[2] / turn[0] for turn in times),
         "fraction_of_matmul_peak": tokens_per_s * train_flops_per_token(plan.shape) / peak,
         "forward_flops_per_token": forward_flops_per_token(plan.shape),
-        "matmul_core_flops_per_s": peak,
+        "matmul_peak_flops_per_s": peak,
     }
 
 
@@ -199,3 +199,18 @@ def bench_train(widths: Sequence[int] = WIDTHS, turns: int = 15, threads: int = 
         "torch": machine.torch,
         "processor": machine.processor,
     }
+
+
+def bench_lines(measured: dict[str, Any]) -> Iterator[str]:
+    """The bench in words: one line a width."""
+    yield (
+        f"{measured['processor']}, torch {measured['torch']}, {measured['threads']} thread(s), {measured['kernels']}; "
+        f"vocabulary {measured['vocab']}, context {measured['context']}, {measured['depth']} blocks, "
+        f"{measured['batch_tokens']} tokens a step, medians of {measured['turns']} interleaved turns"
+    )
+    yield f"{'width':>5} {'tokens/s':>10} {'plain fp32':>11} {'fused, SDPA':>12} {'of the matmul peak':>19}"
+    for width, row in measured["widths"].items():
+        yield (
+            f"{width:>5} {row['tokens_per_s']:10,.0f} {row['ratio_to_plain_fp32']:10.2f}x "
+            f"{row['ratio_to_fused_sdpa']:11.2f}x {row['fraction_of_matmul_peak']:18.0%}"
+        )
