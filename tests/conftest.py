@@ -10,7 +10,8 @@ import pytest
 from gnomon.corpus.build import build_corpus
 from gnomon.recipe.values import CorpusRecipe, FolderSource
 
-WORDS = ("alpha", "beta", "gamma", "while", "return", "import", "value", "index", "if", "else", "for", "in", "def", "self")
+WORDS = ("alpha", "beta", "gamma", "while", "return", "import", "value", "index", "if", "else",
+         "for", "in", "def", "self")  # fmt: skip
 
 
 def write_folder(folder: Path, files: int = 40, lines: int = 60) -> Path:

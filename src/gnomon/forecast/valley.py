@@ -4,13 +4,14 @@
 
 C0 and N0 are the table's own middle, so that the constants mean something at every scale. Along the bed it is the
 form of arXiv:2303.08774 §3.1; across it, the parabola of arXiv:2203.15556 §3.2, of one curvature for all budgets.
-Six constants serve a ladder where separate parabolas take three a budget, and a budget whose minimum is not bracketed
-still says what it knows. The sum E + A/N^alpha + B/D^beta ties the walls of the valley to the slope of its bed; where
-that tie is wrong, as for models of 20 to 200 thousand parameters (docs/log.md), its floor is wrong too.
+Six constants serve a ladder where separate parabolas take three a budget, and a budget whose minimum is not
+bracketed still says what it knows. The sum E + A/N^alpha + B/D^beta ties the walls of the valley to the slope of
+its bed; where that tie is wrong, as for models of 20 to 200 thousand parameters (docs/log.md), so is its floor.
 
-What the table cannot say is the floor: curvature over a decade or two is smaller than its noise. The prior on b says it.
-Reducible loss along the bed falls as C^-0.155 in arXiv:2203.15556 (alpha beta / (alpha + beta)); for the small models of
-this house it fell as C^-0.10 on text like that of training and as C^-0.125 on foreign text (development sets alone).
+What the table cannot say is the floor: curvature over a decade or two is smaller than its noise. The prior on b says
+it. Reducible loss along the bed falls as C^-0.155 in arXiv:2203.15556 (alpha beta / (alpha + beta)); for the small
+models of this house it fell as C^-0.10 on text like that of training and as C^-0.125 on foreign text (development
+sets alone).
 """
 
 from __future__ import annotations

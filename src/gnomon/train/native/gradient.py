@@ -89,7 +89,7 @@ class NativeGradient:
                 len(rows),
                 1.0 / count,
                 z_loss,
-            )  # fmt: skip
+            )
         )
 
     def __del__(self) -> None:
