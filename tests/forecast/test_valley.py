@@ -54,7 +54,9 @@ def test_it_forecasts_thirty_times_further_from_budgets_that_bracket_nothing():
     table = ladder(0.001, sizes=(*SIZES[:3], 1.2e5))
     far = Target(2.5e13, 7e5, 5.9e6)
     truth = float(Valley().centred(CENTRE).predict(TRUTH, compute=far.compute, parameters=far.parameters)[0])
-    forecast = fit(table, "bits_per_byte_x").predict(far)
+    fitted = fit(table, "bits_per_byte_x")
+    assert fitted.best_size(far.compute) == pytest.approx(9e4 * 0.9 * (far.compute / 3e11) ** 0.5, rel=0.5)
+    forecast = fitted.predict(far)
     assert forecast.law == "valley"
     assert forecast.median == pytest.approx(truth, rel=0.02)
     assert forecast.quantiles["0.05"] < truth < forecast.quantiles["0.95"]

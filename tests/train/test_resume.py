@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,13 @@ from typing import Any
 import pytest
 import torch
 
+from gnomon.common.errors import GnomonError
 from gnomon.common.files import read_json
+from gnomon.recipe.plan import Plan
 from gnomon.train import checkpoint as checkpoints
 from gnomon.train.metrics import METRICS_FILE, read_metrics
 from gnomon.train.result import RESULT_FILE
+from gnomon.train.trainer import train
 
 WRITING = {
     f"checkpoint {phase}" for phase in ("begin", "weights.safetensors", "moments.safetensors", "state.json", "rename")
@@ -164,15 +167,14 @@ def test_an_interrupt_writes_a_checkpoint_and_the_run_goes_on(
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
 
 
-def test_a_second_process_on_the_same_run_is_refused(killable: Killable, tmp_path: Path) -> None:
+def test_a_second_process_on_the_same_run_is_refused(
+    killable: Killable, tmp_path: Path, corpus: Any, make_plan: Callable[..., Plan]
+) -> None:
     job = {"dtype": "float32", "steps": 4, "mode": "auto", "every_s": 3600.0, "keep_steps": []}
     child = killable.begin({**job, "folder": str(tmp_path / "one")})
     assert killable.hear() == ("restored", 0)
-    other = Killable()
-    other.begin({**job, "folder": str(tmp_path / "one")})
-    assert other.process.stdout is not None
-    assert f"another process (pid {child}) is at work on it" in other.process.stdout.readline()
-    other.process.communicate()
+    with pytest.raises(GnomonError, match=rf"another process \(pid {child}\) is at work on it"):
+        train(make_plan(), corpus, tmp_path / "one", mode="auto")
     killable.say("free")
     assert killable.wait() == 0
     assert read_json(tmp_path / "one" / RESULT_FILE, 1)["status"] == "done"

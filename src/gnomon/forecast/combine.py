@@ -22,6 +22,7 @@ from gnomon.forecast.record import expected_errors
 from gnomon.forecast.rolling import Trial, trials
 from gnomon.forecast.runs import Runs, admissible, size_column
 from gnomon.forecast.table import RunTable
+from gnomon.forecast.valley import Valley
 from gnomon.forecast.values import LEVELS, Finding, Forecast, Target, unit_of
 
 DRAWS = 300
@@ -61,8 +62,14 @@ class Fit:
         return float(np.hypot(self.noise.deviation, known)) if not np.isnan(known) else float(max(scatter))
 
     def best_size(self, compute: float) -> float:
-        """Parameters that reach the lowest loss at this compute. Raises GnomonError without a bracketed budget."""
+        """Parameters that reach the lowest loss at this compute: from the minima, or else along the valley's bed.
+
+        Raises GnomonError when no budget brackets its minimum and there is no valley.
+        """
         if self.shape.allocation is None:
+            for member in self.members:
+                if isinstance(member.law, Valley):
+                    return member.law.bed(member.point.parameters(), compute)
             raise GnomonError("best size: no budget brackets its minimum; add sizes on both sides of the best one")
         return float(np.exp(self.shape.allocation.log_size(compute)[0]))
 
@@ -110,7 +117,7 @@ class Fit:
     def target(self, compute: float, parameters: float | None = None) -> Target:
         """The run of that compute and size; the best size when parameters is None, tokens as in the table's runs.
 
-        Raises GnomonError when a best size is wanted and no budget brackets its minimum.
+        Raises GnomonError when a best size is wanted and the table knows none, see best_size().
         """
         size = self.best_size(compute) if parameters is None else parameters
         cost = np.log(self.runs.compute / self.runs.size / self.runs.tokens)  # operations a parameter and token
@@ -120,7 +127,7 @@ class Fit:
     def curve(self, computes: Sequence[float]) -> list[dict[str, float]]:
         """The forecast along the best allocation, for a figure: {compute, median, q05, q25, q75, q95} at each compute.
 
-        Raises GnomonError when no budget brackets its minimum.
+        Raises GnomonError as best_size() does.
         """
         rows = []
         for compute in computes:

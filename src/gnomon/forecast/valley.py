@@ -16,6 +16,8 @@ sets alone).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from gnomon.forecast.laws import Inputs, Law
@@ -50,6 +52,10 @@ class Valley(Law):
     @property
     def fixed(self) -> dict[str, float]:
         return {"C0": self.compute0, "N0": self.size0}
+
+    def bed(self, constants: Mapping[str, float], compute: float) -> float:
+        """N*(compute): the best size, in parameters."""
+        return self.size0 * constants["rho"] * (compute / self.compute0) ** constants["g"]
 
     def columns(self, exponents_Sq: np.ndarray, inputs: Inputs) -> np.ndarray:
         b, kappa, g, rho = (exponents_Sq[:, i, None] for i in range(4))
