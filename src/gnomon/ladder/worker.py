@@ -57,15 +57,19 @@ class Worker:
 
     def _train(self, job: Job, sets: list[EvalSet]) -> dict[str, Any]:
         from gnomon.train.execution import decide
+        from gnomon.train.peak import matmul_peak
         from gnomon.train.trainer import train
 
-        last = 0.0
+        last, plan = 0.0, job.plan
+        # Half a second that a target can spare and a rung cannot.
+        peak = matmul_peak(plan.shape, plan.batch_tokens, plan.dtype, job.threads) if plan.study else 0.0
 
         def progress(step: int, metrics: dict[str, float]) -> None:
             nonlocal last
-            if time.monotonic() - last >= PROGRESS_EVERY_S or step == job.plan.steps:
+            if time.monotonic() - last >= PROGRESS_EVERY_S or step == plan.steps:
                 last = time.monotonic()
-                say("progress", job.plan.run_id, {"step": step, "steps": job.plan.steps, **metrics})
+                share = {"fraction_of_peak": metrics["flops_per_s"] / peak} if peak else {}
+                say("progress", plan.run_id, {"step": step, "steps": plan.steps, **metrics, **share})
 
         result = train(
             job.plan,

@@ -266,7 +266,8 @@ class Study:
         """
         plan = self.seeded_target(entry)
         folder = run_folder(self.home, plan.run_id)
-        if read_result(folder) is None:
+        result = read_result(folder)
+        if result is None or (result["status"] == "done" and not set(self.held_out) <= set(result["evaluations"])):
             job = Job("train", plan, self.held_out, None, threads=self.cores, registry_head=entry.hash)
             LocalExecutor(self.home, self.corpus.folder, 1).run([job], on_event)
         result = read_result(folder)

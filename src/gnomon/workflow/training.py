@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gnomon.common.errors import GnomonError
 from gnomon.corpus.shards import Corpus
 from gnomon.ladder.evaluation import evaluation_set
-from gnomon.ladder.jobs import Event, run_folder
+from gnomon.ladder.jobs import run_folder
 from gnomon.ladder.store import RunStore
 from gnomon.recipe.flops import train_flops_per_token
 from gnomon.recipe.load import load_recipe, shipped_recipes
@@ -43,9 +43,9 @@ def train_one(wish: Wish, home: Path, cores: int, display: Display) -> str:
     if sum(map(bool, (wish.what, wish.resume, wish.branch))) != 1:
         raise GnomonError("train: give one of a folder or recipe (a new run), --resume RUN, or --branch RUN@STEP")
     if wish.resume:
-        return _resume(wish, home, display)
+        return _resume(wish, home)
     if wish.branch:
-        return _branch(wish, home, display)
+        return _branch(wish, home)
     return _new(wish, home, cores, display)
 
 
@@ -64,11 +64,12 @@ def _new(wish: Wish, home: Path, cores: int, display: Display) -> str:
     corpus = study.build(display.reading)
     if folder.is_dir():
         plan = (wish.compute and study.family.at(wish.compute, recipe.target.width)) or _one_epoch(study, corpus)
-        return _train(plan, corpus, home, cores, display, registry_head="")
+        return _train(plan, corpus, home, cores, registry_head="")
     if wish.unregistered:
         plan = study.family.at(recipe.target.compute, recipe.target.width)
-        return _train(plan, corpus, home, cores, display, registry_head="")
+        return _train(plan, corpus, home, cores, registry_head="")
     entry = require_entry(study.registry, study.target_hash)
+    display.training(study.seeded_target(entry))
     result = study.run_target(entry, display.target)
     study.close(entry, result)
     return _line(home, result["run_id"], result["evaluations"])
@@ -81,22 +82,22 @@ def _one_epoch(study: Study, corpus: Corpus) -> Plan:
     return family.at(min(once, study.recipe.target.compute), width)
 
 
-def _resume(wish: Wish, home: Path, display: Display) -> str:
+def _resume(wish: Wish, home: Path) -> str:
     from gnomon.train.checkpoint import read_plan
 
     plan = read_plan(RunStore(home).find(wish.resume))
     corpus = _corpus_of(plan, home)
-    return _train(plan, corpus, home, None, display, registry_head="", mode="resume", inexact=wish.inexact)
+    return _train(plan, corpus, home, None, registry_head="", mode="resume", inexact=wish.inexact)
 
 
-def _branch(wish: Wish, home: Path, display: Display) -> str:
+def _branch(wish: Wish, home: Path) -> str:
     from gnomon.train.branch import branch_plan, parse
     from gnomon.train.checkpoint import read_plan
 
     run, step = parse(wish.branch)
     trunk = read_plan(RunStore(home).find(run))
     plan = branch_plan(trunk, step, wish.steps)
-    return _train(plan, _corpus_of(plan, home), home, 1, display, registry_head="")
+    return _train(plan, _corpus_of(plan, home), home, 1, registry_head="")
 
 
 def _corpus_of(plan: Plan, home: Path) -> Corpus:
@@ -115,7 +116,6 @@ def _train(
     corpus: Corpus,
     home: Path,
     cores: int | None,
-    display: Display,
     registry_head: str,
     mode: Mode = "auto",
     inexact: bool = False,
@@ -123,26 +123,26 @@ def _train(
     """Train one plan with its progress shown. cores: None takes the execution that the run has on record."""
     from gnomon.train import schedule
     from gnomon.train.execution import decide
+    from gnomon.train.live import Live
+    from gnomon.train.peak import matmul_peak
     from gnomon.train.trainer import train
 
     keep = (schedule.decay_start(plan.steps, plan.optimisation),)  # where a branch may leave
     execution = decide(plan, threads=cores, keep_steps=keep) if cores else None
-    display.training(plan)
-
-    def progress(step: int, metrics: dict[str, float]) -> None:
-        display.target(Event("progress", plan.run_id, {"step": step, "steps": plan.steps, **metrics}))
-
-    result = train(
-        plan,
-        corpus,
-        run_folder(home, plan.run_id),
-        execution=execution,
-        evaluate=[evaluation_set(corpus, "documents", plan.shape.context, None)] if corpus.has("documents") else [],
-        callbacks=[progress],
-        registry_head=registry_head,
-        mode=mode,
-        inexact=inexact,
-    )
+    threads = execution.threads if execution else 1
+    peak = matmul_peak(plan.shape, plan.batch_tokens, plan.dtype, threads)
+    with Live(plan, peak) as live:
+        result = train(
+            plan,
+            corpus,
+            run_folder(home, plan.run_id),
+            execution=execution,
+            evaluate=[evaluation_set(corpus, "documents", plan.shape.context, None)] if corpus.has("documents") else [],
+            callbacks=[live],
+            registry_head=registry_head,
+            mode=mode,
+            inexact=inexact,
+        )
     return _line(home, plan.run_id, result.to_dict()["evaluations"])
 
 
