@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from gnomon import __version__
 from gnomon.common.errors import GnomonError
 from gnomon.common.hashing import plain
 
@@ -78,12 +77,6 @@ def _write_json(path: Path | None, value: Any) -> None:
 
 def _cores(wished: int) -> int:
     return wished or len(os.sched_getaffinity(0))
-
-
-@app.command()
-def version() -> None:
-    """Print gnomon's version."""
-    print(__version__)
 
 
 @app.command()
@@ -370,6 +363,17 @@ def bench_train(json_file: Json = None, cores: Cores = 1, turns: Annotated[int, 
     for line in bench_lines(measured):
         print(line)
     _write_json(json_file, measured)
+
+
+@bench_app.command("coordinates")
+def bench_coordinates(
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the rows as JSON.")] = None,
+) -> None:
+    """Do activations move alike at every width and depth? CompleteP beside standard parametrisation."""
+    from gnomon.workflow.coordinates import coordinate_lines
+
+    for line in coordinate_lines(out):
+        print(line)
 
 
 @bench_app.command("transfer")

@@ -110,6 +110,7 @@ class Family:
             base_depth=base.depth,
             embed_ratio=recipe.embed_ratio,
             embedding_exponent=exponents.embedding_width,
+            width_exponent=exponents.hidden_width,
             timescale=recipe.timescale * (tokens_per_parameter / base.tokens_per_parameter) ** exponents.timescale,
             beta1=recipe.beta1,
             beta2=min(0.998, max(0.9, 1 - (1 - recipe.beta2) * k)),
@@ -143,7 +144,7 @@ class Family:
                 "rate",
                 rates.rate,
                 f"h0 {self.recipe.rate:g} k^{exponents.rate_batch:g} q^{exponents.rate_tokens:g}, k = {k:.3g}; "
-                "hidden takes 1/m of it",
+                f"hidden takes m^{exponents.hidden_width:g} of it",
             ),
             Derived(
                 "timescale",

@@ -85,13 +85,14 @@ def effective_decay(timescale: float, steps: int) -> float:
 def setting(role: Role, fan_in: int, width: int, optimisation: Optimisation, steps: int) -> Setting:
     """One row of the role table. fan_in: length of the weight's rows, what it multiplies."""
     h, m, r = optimisation.rate, width / optimisation.base_width, optimisation.embed_ratio
+    matrix = h * m**optimisation.width_exponent
     decay = effective_decay(optimisation.timescale, steps)
     init_std, rate, decay = {
         Role.EMBEDDING: (1.0, r * h * m**optimisation.embedding_exponent, 0.0),
-        Role.HIDDEN: (fan_in**-0.5, h / m, decay),
-        Role.OUTPUT: (0.0, h / m, decay),
+        Role.HIDDEN: (fan_in**-0.5, matrix, decay),
+        Role.OUTPUT: (0.0, matrix, decay),
         Role.GAIN: (0.0, h, 0.0),
-        Role.HEAD: (0.0, r * h / m, 0.0),
+        Role.HEAD: (0.0, r * matrix, 0.0),
     }[role]
     return Setting(role, init_std, rate, decay, optimisation.eps)
 

@@ -76,6 +76,7 @@ class Optimisation:
     clip: float = 1.0  # largest norm of the whole gradient; 0 switches it off
     z_loss: float = 1e-4
     embedding_exponent: float = -0.5  # the embedding's rate is r h m^x (arXiv:2506.15025)
+    width_exponent: float = -1.0  # hidden, output and head take h m^x; -1 is CompleteP (arXiv:2505.01618)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ class Exponents(Value):
     rate_tokens: float = -0.32  # h = h0 q^x
     timescale: float = -0.5  # tau = tau0 ((D/N)/(D0/N0))^x
     embedding_width: float = -0.5  # embedding rate = r h m^x
+    hidden_width: float = -1.0  # hidden, output and head rates = h m^x
 
 
 class FamilyRecipe(Value):
