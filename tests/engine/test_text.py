@@ -34,8 +34,11 @@ def test_broken_bytes_become_what_decode_makes_of_them(data, cuts):
     st.text("abé", min_size=1, max_size=4),
     st.text("ab", min_size=1, max_size=3),
 )
-def test_text_ends_before_the_first_stop_text(text, cuts, one, other):
-    cut = min((at for at in (text.find(one), text.find(other)) if at >= 0), default=len(text))
+def test_text_ends_before_the_stop_text_that_is_complete_first(text, cuts, one, other):
+    """However it is cut: "a" is complete in "baa" before "baa" is."""
+    complete = ((end, -len(stop)) for end in range(len(text) + 1) for stop in (one, other) if text[:end].endswith(stop))
+    end, length = min(complete, default=(len(text), 0))
+    cut = end + length
     assert "".join(streamed(text.encode(), cuts, (one, other))) == text[:cut]
 
 

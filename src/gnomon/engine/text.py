@@ -25,10 +25,11 @@ class TextStream:
         if self.stopped:
             return ""
         self._held += self._decoder.decode(piece, final)
-        cut = min((at for at in (self._held.find(text) for text in self._stop) if at >= 0), default=-1)
-        if cut >= 0:
+        # The stop text that is complete first, the longest of those that end together: so pieces do not matter.
+        found = [(at + len(stop), at) for stop in self._stop if (at := self._held.find(stop)) >= 0]
+        if found:
             self.stopped = True
-            text, self._held = self._held[:cut], ""
+            text, self._held = self._held[: min(found)[1]], ""
             return text
         keep = 0 if final else self._possible_stop()
         split = len(self._held) - keep
