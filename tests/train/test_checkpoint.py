@@ -186,3 +186,19 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     state.write_text(state.read_text().replace('"tokens": 5', '"tokens": 6'))
     with pytest.raises(checkpoints.Damaged, match=r"state\.json: its content does not match its hash"):
         checkpoints.load(tmp_path, 3)
+
+
+def test_a_checkpoint_from_before_a_field_of_the_plan_existed_is_still_of_that_plan(tmp_path):
+    """Version n reads n - 1: the missing field has its default."""
+    from gnomon.common.hashing import plain
+    from gnomon.recipe.plan import ModelShape, Optimisation, Plan
+    from gnomon.train.checkpoint import require_same_plan
+
+    rates = Optimisation(0.01, 16, 1, 1.0, 0.3, 0.9, 0.95)
+    plan = Plan(ModelShape(64, 8, 16, 1), rates, steps=3, batch_rows=2, seed=0, order_seed=0, corpus="c")
+    older = plain(plan.to_dict())
+    del older["optimisation"]["width_exponent"], older["study"]
+    require_same_plan(plan, {"plan": older}, tmp_path)
+    older["steps"] = 4
+    with pytest.raises(GnomonError, match="steps is 4 there and 3 here"):
+        require_same_plan(plan, {"plan": older}, tmp_path)

@@ -190,7 +190,8 @@ def difference(mine: Any, theirs: Any, name: str = "") -> str | None:
 
 def require_same_plan(plan: Plan, state: dict[str, Any], where: Path) -> None:
     """Raises GnomonError naming the field in which a checkpoint's plan differs from plan."""
-    found = difference(plain(plan.to_dict()), state["plan"])
+    # Through Plan: a field that is newer than the checkpoint has its default there.
+    found = difference(plain(plan.to_dict()), plain(Plan.from_dict(state["plan"]).to_dict()))
     if found:
         raise GnomonError(f"{where}: this checkpoint belongs to another plan: {found}")
 
