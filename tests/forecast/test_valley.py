@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from gnomon.forecast import RunTable, Target, fit
+from gnomon.forecast.laws.valley import Valley
 from gnomon.forecast.projection import Loss, solve
 from gnomon.forecast.record import expected_errors
 from gnomon.forecast.runs import admissible
-from gnomon.forecast.valley import Valley
 
 TRUTH = {"c": 1.1, "a": 2.9, "b": 0.12, "kappa": 0.05, "g": 0.5, "rho": 0.9}
 SIZES = (4e4, 6.4e4, 9.2e4, 1.6e5, 2.4e5)

@@ -16,13 +16,13 @@ from gnomon.common.errors import GnomonError
 from gnomon.forecast import diagnosis, intervals
 from gnomon.forecast.isoflop import Allocation, Minimum
 from gnomon.forecast.laws import Law, standard_laws
+from gnomon.forecast.laws.valley import Valley
 from gnomon.forecast.members import KNEE, UNDER_TUNED_KNEE, Member, Shape, fit_members, shape_of
 from gnomon.forecast.noise import SeedNoise, seed_noise
 from gnomon.forecast.record import expected_errors
 from gnomon.forecast.rolling import Trial, trials
 from gnomon.forecast.runs import Runs, admissible, size_column
 from gnomon.forecast.table import RunTable
-from gnomon.forecast.valley import Valley
 from gnomon.forecast.values import LEVELS, Finding, Forecast, Target, unit_of
 
 DRAWS = 300

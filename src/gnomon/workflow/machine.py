@@ -91,8 +91,12 @@ def machine(home: Path, root: Path = Path("/")) -> dict[str, Any]:
     }
 
 
-def usable_cores(quota: str) -> int:
-    """Cores this process may use: its affinity, and the control group's share where there is one ("max", or "Q P")."""
+def usable_cores(quota: str | None = None) -> int:
+    """Cores this process may use: its affinity, and the control group's share where there is one ("max", or "Q P").
+
+    quota: that share; None reads this machine's.
+    """
+    quota = _text(Path("/sys/fs/cgroup/cpu.max")) if quota is None else quota
     cores = len(os.sched_getaffinity(0))
     share = quota.split()
     if len(share) == 2 and share[0].isdigit() and share[1].isdigit() and int(share[1]) > 0:

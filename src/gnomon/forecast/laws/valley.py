@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gnomon.forecast.laws import Inputs, Law
+from gnomon.forecast.laws.law import Inputs, Law
 
 SLOPE_PRIOR = (0.12, 0.03)
 CURVATURE_PRIOR = (0.05, 0.05)  # of log reducible loss over squared log size

@@ -1,0 +1,140 @@
+"""The command line: one short function a verb. Parse, call, print; whatever takes thought lives in workflow/."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gnomon.cli.bench import bench_app
+from gnomon.cli.forecast import forecast_app
+from gnomon.cli.ladder import corpus_app, ladder_app, recipe_app
+from gnomon.cli.options import HOME, Cores, Home, Json, Overrides, core_count, write_json
+from gnomon.cli.runs import runs_app
+from gnomon.common.errors import GnomonError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Measure small language models, know the big one before you pay for it, then train it and be right.",
+)
+for name, verbs in (
+    ("recipe", recipe_app), ("corpus", corpus_app), ("ladder", ladder_app),
+    ("forecast", forecast_app), ("runs", runs_app), ("bench", bench_app),
+):  # fmt: skip
+    app.add_typer(verbs, name=name)
+
+
+def main() -> None:
+    """The entry point: errors become one line and an exit code."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        print("\nstopped; all that was finished is kept, and the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except GnomonError as error:
+        if debug:
+            raise
+        print(f"gnomon: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if debug:
+            raise
+        shown = getattr(error, "format_message", None)  # click's own usage errors
+        if shown is not None:
+            print(f"gnomon: {shown()}", file=sys.stderr)
+            sys.exit(2)
+        print(f"gnomon: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def quickstart(
+    overrides: Overrides = None,
+    corpus: Annotated[Path | None, typer.Option("--corpus", help="Your own folder of text.")] = None,
+    preset: Annotated[str, typer.Option("--preset", help="A shipped recipe, or a YAML file.")] = "quickstart",
+    seed: Annotated[int | None, typer.Option("--seed", help="The study's seed.")] = None,
+    home: Home = HOME,
+    cores: Cores = 0,
+    json_file: Json = None,
+) -> None:
+    """Read text, train tiny models, forecast one 30× bigger, seal it, train it, and open the envelope."""
+    from gnomon.workflow.display import Display
+    from gnomon.workflow.machine_speed import core_flops_per_s
+    from gnomon.workflow.quickstart import Options
+    from gnomon.workflow.quickstart import quickstart as run
+
+    with Display() as display:
+        options = Options(preset, home, core_count(cores), corpus, tuple(overrides or ()), seed)
+        write_json(json_file, run(options, display, core_flops_per_s()))
+
+
+@app.command()
+def train(
+    what: Annotated[str, typer.Argument(help="A folder of text, or a recipe whose target is to be trained.")] = "",
+    overrides: Overrides = None,
+    resume: Annotated[str, typer.Option("--resume", help="RUN: go on where it stopped.")] = "",
+    branch: Annotated[str, typer.Option("--branch", help="RUN@STEP: a new run from a stored step.")] = "",
+    steps: Annotated[int, typer.Option("--steps", help="Steps of a branch, from its start to its end.")] = 0,
+    compute: Annotated[float | None, typer.Option("--compute", help="Training FLOPs of a new run.")] = None,
+    width: Annotated[int | None, typer.Option("--width", help="Width of a new run.")] = None,
+    unregistered: Annotated[
+        bool, typer.Option("--unregistered", help="Train without a sealed forecast; it shows.")
+    ] = False,
+    inexact: Annotated[
+        bool, typer.Option("--inexact", help="Resume on a machine that cannot repeat the run's bits.")
+    ] = False,
+    home: Home = HOME,
+    cores: Cores = 0,
+) -> None:
+    """Train one model: a new run, `--resume RUN`, or `--branch RUN@STEP`."""
+    from gnomon.workflow.display import Display
+    from gnomon.workflow.training import Wish, train_one
+
+    wish = Wish(what, tuple(overrides or ()), resume, branch, steps, compute, width, unregistered, inexact)
+    with Display() as display:
+        print(train_one(wish, home, core_count(cores), display))
+
+
+@app.command()
+def sample(
+    run: Annotated[str, typer.Argument(help="A run, or the start of its name.")],
+    prompt: Annotated[str, typer.Option("--prompt", help="Text to go on from.")] = "def ",
+    samples: Annotated[int, typer.Option(min=1)] = 1,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    temperature: Annotated[float, typer.Option(min=0)] = 0.7,
+    seed: int = 0,
+    home: Home = HOME,
+) -> None:
+    """Talk to what you trained: stream text that goes on from a prompt."""
+    from gnomon.workflow.sample import sample as stream
+
+    stream(home, run, prompt, samples=samples, max_tokens=max_tokens, temperature=temperature, seed=seed)
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="A study's name, or the start of it.")] = "", home: Home = HOME
+) -> None:
+    """Write a study's report again, from its files."""
+    from gnomon.workflow.reporting import rewrite_report
+
+    print(rewrite_report(home, name))
+
+
+@app.command()
+def doctor(home: Home = HOME) -> None:
+    """What this machine has, what gnomon will use, what is missing and how to get it."""
+    from gnomon.workflow.machine import machine_lines
+
+    for line in machine_lines(home):
+        print(line)

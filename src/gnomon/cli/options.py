@@ -1,0 +1,36 @@
+"""What many verbs share: the options they take and how they write for machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gnomon.common.hashing import plain
+
+Home = Annotated[Path, typer.Option("--home", envvar="GNOMON_HOME", help="Where everything is kept.")]
+Cores = Annotated[int, typer.Option("--cores", min=0, help="Cores to use; 0 is all this process may use.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the result for machines to this file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, as key=value.", metavar="[KEY=VALUE]...")]
+RecipeName = Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")]
+HOME = Path("gnomon-home")
+
+
+def group(help: str) -> typer.Typer:
+    """A group of verbs."""
+    return typer.Typer(no_args_is_help=True, help=help)
+
+
+def write_json(path: Path | None, value: Any) -> None:
+    if path is not None:
+        from gnomon.common.files import write_text
+
+        write_text(path, json.dumps(plain(value), indent=1) + "\n")
+
+
+def core_count(wished: int) -> int:
+    from gnomon.workflow.machine import usable_cores
+
+    return wished or usable_cores()
