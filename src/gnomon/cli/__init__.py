@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+import gnomon.cli.registry  # noqa: F401  (adds its verbs to forecast_app)
 from gnomon.cli.bench import bench_app
 from gnomon.cli.forecast import forecast_app
 from gnomon.cli.ladder import corpus_app, ladder_app, recipe_app
