@@ -1,6 +1,6 @@
 """Forecasts that are sealed before their outcome exists: the chain, the gate, verification, outside anchors, proofs."""
 
-from gnomon.registry.bodies import FORECAST_FIELDS, hash_of_target, without_seeds
+from gnomon.registry.bodies import BY_HAND, FORECAST_FIELDS, by_hand, hash_of_target, without_seeds
 from gnomon.registry.chain import GENESIS, SCHEMA_VERSION, Entry
 from gnomon.registry.gate import (
     Attestation,
@@ -15,6 +15,7 @@ from gnomon.registry.registry import LogLine, Registry, flops_before
 from gnomon.registry.verify import Problem, sound, verify
 
 __all__ = [
+    "BY_HAND",
     "FORECAST_FIELDS",
     "GENESIS",
     "SCHEMA_VERSION",
@@ -24,6 +25,7 @@ __all__ = [
     "Problem",
     "Registry",
     "attestation",
+    "by_hand",
     "flops_before",
     "hash_of_target",
     "require_entry",

@@ -79,35 +79,61 @@ def check_anchor(anchor: Entry, folder: Path, ca_file: Path | None = None) -> An
     return check_stamp(head, response, ca_file)
 
 
-def anchor_commit(registry: Registry, commit: str = "HEAD", file: Path | None = None) -> Entry:
+def anchor_commit(
+    registry: Registry, commit: str = "HEAD", file: Path | None = None, about: Entry | None = None
+) -> Entry:
     """Note in the registry that a commit holds its newest head that is found there.
 
-    file: what was committed, such as an exported proof; default: the registry itself.
-    Raises GnomonError when the commit or the file in it cannot be read, or holds no head of this registry.
+    file: what was committed, such as an exported proof; default: the registry itself. about: the entry that needs a
+    witness. Raises GnomonError when the commit or the file in it cannot be read, holds no head of this registry, or
+    none from `about` on.
     """
     file = file if file is not None else registry.path
     full, content = _committed(commit, file)
-    held = [entry.hash for entry in registry.entries() if entry.hash.encode() in content]
+    held = [entry for entry in registry.entries() if entry.hash.encode() in content]
     if not held:
         raise GnomonError(
             f"anchor: {file.name} in commit {full[:10]} holds no entry of {registry.path}; commit it first"
         )
+    if about is not None and held[-1].index < about.index:
+        raise GnomonError(
+            f"anchor: {file.name} in commit {full[:10]} ends with entry {held[-1].index}, before {about.hash[:12]} "
+            f"(entry {about.index}); commit it as it is now"
+        )
     relative = os.path.relpath(file.resolve(), registry.path.parent.resolve())
-    return registry.anchor("git-commit", {"commit": full, "file": relative}, held[-1])
+    return registry.anchor("git-commit", {"commit": full, "file": relative}, held[-1].hash)
 
 
-def anchor_stamp(registry: Registry, response_file: Path) -> Entry:
+def anchor_stamp(registry: Registry, response_file: Path, about: Entry | None = None) -> Entry:
     """Keep a time stamp response (.tsr) in the registry, as an anchor of the head that it is about.
 
-    Raises GnomonError when the file is no response, or is about no head of this registry.
+    about: the entry that needs a witness. Raises GnomonError when the file is no response, or is about no head of this
+    registry, or about one before `about`.
     """
     try:
         response = response_file.read_bytes()
     except OSError as error:
         raise GnomonError(f"anchor: {response_file}: {error.strerror}") from None
+    return _keep_stamp(registry, response, str(response_file), about)
+
+
+def ask_stamp(registry: Registry, url: str, about: Entry) -> Entry:
+    """Ask a time stamp authority to stamp this entry's hash, and keep its response.
+
+    Raises GnomonError when the authority cannot be reached, refuses, or answers about something else.
+    """
+    return _keep_stamp(registry, timestamp.ask(url, about.hash), url, about)
+
+
+def _keep_stamp(registry: Registry, response: bytes, source: str, about: Entry | None) -> Entry:
     head = timestamp.read_stamp(response).imprint
-    if head not in {entry.hash for entry in registry.entries()}:
-        raise GnomonError(f"anchor: {response_file} is about {head[:12]}, the hash of no entry of {registry.path}")
+    places = {entry.hash: entry.index for entry in registry.entries()}
+    if head not in places:
+        raise GnomonError(f"anchor: {source} is about {head[:12]}, the hash of no entry of {registry.path}")
+    if about is not None and places[head] < about.index:
+        raise GnomonError(
+            f"anchor: {source} is about entry {places[head]}, before {about.hash[:12]}; ask for a new one"
+        )
     return registry.anchor("rfc3161", {"response": base64.b64encode(response).decode()}, head)
 
 

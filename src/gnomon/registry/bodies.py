@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from gnomon.common.errors import GnomonError
@@ -31,7 +32,10 @@ FORECAST_FIELDS = {
     "divergence_rule": "when the target counts as diverged, and what is scored then",
     "compute_before_registration": f"FLOPs spent so far, an object of {', '.join(COMPUTE)}",
 }
+# What gnomon knows only of runs that it trains itself: a forecast with outside = True need not say it.
+HOUSE_FIELDS = ("evaluation_sets", "dtype", "code_hash")
 OUTCOME_STATUS = ("done", "diverged")
+BY_HAND = "by hand"  # what an outcome's field reported says when somebody typed it in
 
 
 def without_seeds(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,24 +51,35 @@ def hash_of_target(plan: Mapping[str, Any]) -> str:
 def forecast_body(body: Mapping[str, Any]) -> dict[str, Any]:
     """body as it will be stored. Further fields are kept as they are.
 
+    Optional: seeded (False: the target's trainer takes no seeds from the entry), outside (True: somebody else trains
+    the target; then seeded is False and HOUSE_FIELDS may be left out), deadline (a date, YYYY-MM-DD).
     Raises GnomonError naming the first field that is missing or wrong, and what belongs there.
     """
     value = plain(dict(body))
+    for name in ("seeded", "outside"):
+        if not isinstance(value.get(name, True), bool):
+            raise GnomonError(f"register: {name} is {value[name]!r}; it is true or false")
+    outside = value.get("outside", False)
+    if outside and value.get("seeded", True):
+        raise GnomonError("register: outside is true and seeded is not false; gnomon seeds only what it trains itself")
     for name, meaning in FORECAST_FIELDS.items():
-        if name not in value:
+        if name not in value and not (outside and name in HOUSE_FIELDS):
             raise GnomonError(f"register: {name} is missing; it holds {meaning}")
     for name in ("dtype", "outcome_definition", "divergence_rule"):
-        _text(name, value[name])
+        if name in value:
+            _text(name, value[name])
     if not (isinstance(value["law"], str | dict) and value["law"]):
         raise _wrong("law", value["law"])
     for name in ("code_hash", "analysis_hash", "table_hash"):
-        _digest(name, value[name])
+        if name in value:
+            _digest(name, value[name])
     _target(value)
-    _evaluation_sets(value["evaluation_sets"])
+    if "evaluation_sets" in value:
+        _evaluation_sets(value["evaluation_sets"])
     _quantiles(value["metrics"], value["quantiles"])
     _compute(value["compute_before_registration"])
-    if not isinstance(value.get("seeded", True), bool):
-        raise GnomonError(f"register: seeded is {value['seeded']!r}; it is true or false")
+    if "deadline" in value:
+        _deadline(value["deadline"])
     return value
 
 
@@ -88,6 +103,37 @@ def outcome_body(forecast_hash: str, outcome: Mapping[str, Any]) -> dict[str, An
     if not isinstance(heads, list) or not heads or not all(is_hash(head) for head in heads):
         raise GnomonError("outcome: registry_heads must list the registry heads that the run's checkpoints hold")
     return {**value, "forecast": forecast_hash}
+
+
+def reported_body(
+    forecast_hash: str, status: str, values: Mapping[str, Mapping[str, Any]], run_id: str, note: str
+) -> dict[str, Any]:
+    """An outcome that somebody typed in: no run of gnomon's stands behind it, and it says so.
+
+    values: metric -> {"value", and "stderr" where it is known}; empty when the run diverged. run_id: what its owner
+    calls the run, "" for nothing. Raises GnomonError naming what is wrong.
+    """
+    if status not in OUTCOME_STATUS:
+        raise GnomonError(f"outcome: status is {status!r}; it is {' or '.join(OUTCOME_STATUS)}")
+    for metric, value in values.items():
+        if not _finite(value.get("value")) or not (_finite(value.get("stderr", 0.0)) and value.get("stderr", 0.0) >= 0):
+            raise GnomonError(
+                f"outcome: {metric} is {dict(value)!r}; a number is expected, its standard error not below 0"
+            )
+    return {
+        "forecast": forecast_hash,
+        "run_id": run_id,
+        "status": status,
+        "evaluations": {metric: plain(dict(value)) for metric, value in values.items()},
+        "registry_heads": [],
+        "reported": BY_HAND,
+        "note": note,
+    }
+
+
+def by_hand(outcome: Mapping[str, Any]) -> bool:
+    """Whether an outcome's body was typed in, so that no run verifies it."""
+    return outcome.get("reported") == BY_HAND
 
 
 def deviation_body(forecast_hash: str, run_id: str, changes: Mapping[str, Any], why: str) -> dict[str, Any]:
@@ -144,7 +190,7 @@ def _target(value: dict[str, Any]) -> None:
             f"register: target_hash is {str(value['target_hash'])[:16]}…, and the target hashes to "
             f"{hash_of_target(target)[:16]}…; hash_of_target(target) gives it"
         )
-    if target.get("dtype", value["dtype"]) != value["dtype"]:
+    if "dtype" in value and target.get("dtype", value["dtype"]) != value["dtype"]:
         raise GnomonError(f"register: dtype is {value['dtype']} and target.dtype is {target['dtype']}; they must agree")
 
 
@@ -185,6 +231,13 @@ def _compute(value: Any) -> None:
             raise GnomonError(
                 f"register: compute_before_registration.{name} is {value.get(name)!r}; it is a number of FLOPs"
             )
+
+
+def _deadline(value: Any) -> None:
+    try:
+        date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise GnomonError(f"register: deadline is {value!r}; it is a date such as 2027-01-31") from None
 
 
 def _finite(value: Any) -> bool:

@@ -15,6 +15,7 @@ from gnomon.common.errors import GnomonError
 from gnomon.common.files import read_json, write_json
 from gnomon.registry import timestamp
 from gnomon.registry.chain import GENESIS, Entry, hash_of, is_hash
+from gnomon.registry.gate import run_id_of
 from gnomon.registry.registry import Registry
 from gnomon.registry.verify import Problem, verify
 
@@ -108,5 +109,7 @@ def _instructions(entry: Entry) -> list[str]:
         "   curl -H 'Content-Type: application/timestamp-query' --data-binary @request.tsq -o response.tsr AUTHORITY",
         f"   and check it: openssl ts -verify -digest {entry.hash} -in response.tsr -CAfile AUTHORITY.pem",
         "4. A hash says nothing about when. Only the witness does, and only that the entry is not younger than it.",
-        "5. The target's seeds are derived from the entry's hash, so its run began after the entry was written.",
+        "5. The target's seeds are derived from the entry's hash, so its run began after the entry was written."
+        if run_id_of(entry) is not None
+        else "5. The target's trainer took no seeds from the entry: only the witness shows that it ended later.",
     ]

@@ -15,9 +15,11 @@ from gnomon.common.errors import GnomonError
 from gnomon.registry.bodies import (
     COMPUTE,
     abandoned_body,
+    by_hand,
     deviation_body,
     forecast_body,
     outcome_body,
+    reported_body,
 )
 from gnomon.registry.chain import GENESIS, KINDS, Chain, Entry, utc_now
 from gnomon.registry.gate import run_id_of
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 class LogLine:
     """What became of every registered target. registered = finished + deviated + abandoned + open.
 
-    diverged: those of the finished that diverged. revisions: later entries for a target that had one.
+    diverged: those of the finished that diverged. revisions: later entries for a target that had one. by_hand: outcomes
+    that somebody typed in. overdue: those of the open whose deadline has passed.
     """
 
     registered: int
@@ -41,16 +44,20 @@ class LogLine:
     open: int
     revisions: int
     head: str
+    by_hand: int = 0
+    overdue: int = 0
 
     @property
     def text(self) -> str:
         """One line, the same in every report."""
         targets = "1 target" if self.registered == 1 else f"{self.registered} targets"
         diverged = f" ({self.diverged} diverged)" if self.diverged else ""
+        overdue = f" ({self.overdue} overdue)" if self.overdue else ""
+        hand = f"; {self.by_hand} of the outcomes reported by hand" if self.by_hand else ""
         revisions = "1 revision" if self.revisions == 1 else f"{self.revisions} revisions"
         return (
             f"{targets} registered: {self.finished} finished{diverged}, {self.deviated} deviated, "
-            f"{self.abandoned} abandoned, {self.open} open; {revisions}; registry head {self.head[:12]}"
+            f"{self.abandoned} abandoned, {self.open} open{overdue}; {revisions}{hand}; registry head {self.head[:12]}"
         )
 
 
@@ -128,6 +135,40 @@ class Registry:
 
         return self._chain.append("outcome", build)
 
+    def report(
+        self,
+        forecast_hash: str,
+        status: str,
+        values: Mapping[str, Mapping[str, Any]],
+        run_id: str = "",
+        note: str = "",
+    ) -> Entry:
+        """Write down, by hand, what a target reached that gnomon did not train (bodies.reported_body).
+
+        values: metric -> {"value", "stderr"}. The same report again changes nothing. Raises GnomonError when the
+        forecast is absent, a revision, abandoned or closed, or seeds its own run, which alone can close it.
+        """
+        checked = reported_body(forecast_hash, status, values, run_id, note)
+
+        def build(entries: list[Entry]) -> dict[str, Any] | Entry:
+            forecast = _forecast(entries, forecast_hash)
+            done = [e for e in entries if e.kind == "outcome" and e.body["forecast"] == forecast_hash]
+            if done and done[0].body == checked:
+                return done[0]
+            _must_be_open(entries, forecast)
+            expected = run_id_of(forecast)
+            if expected is not None:
+                raise GnomonError(
+                    f"outcome: forecast {forecast.hash[:12]} seeds run {expected}, and only that run's result closes "
+                    "it; an outcome is typed in for targets that gnomon does not train"
+                )
+            odd = sorted(set(values) ^ set(forecast.body["metrics"])) if status == "done" else []
+            if odd:
+                raise GnomonError(f"outcome: {', '.join(odd)} is not what was forecast: {forecast.body['metrics']}")
+            return checked
+
+        return self._chain.append("outcome", build)
+
     def deviation(self, forecast_hash: str, run_id: str, changes: Mapping[str, Any], why: str) -> Entry:
         """Record a run for this target whose plan is not the registered one. Its outcome may then close the
         forecast, and the target counts as deviated for ever."""
@@ -186,9 +227,12 @@ class Registry:
         """What became of every target that was ever registered."""
         entries = self._chain.entries()
         counts = dict.fromkeys(("open", "finished", "diverged", "deviated", "abandoned", "revision"), 0)
+        today, late = self._chain.clock()[:10], 0
         for forecast in entries:
             if forecast.kind == "forecast":
-                counts[_status(entries, forecast)] += 1
+                status = _status(entries, forecast)
+                counts[status] += 1
+                late += status == "open" and today > forecast.body.get("deadline", today)
         return LogLine(
             registered=sum(counts.values()) - counts["revision"],
             finished=counts["finished"] + counts["diverged"],
@@ -198,6 +242,8 @@ class Registry:
             open=counts["open"],
             revisions=counts["revision"],
             head=entries[-1].hash if entries else GENESIS,
+            by_hand=sum(e.kind == "outcome" and by_hand(e.body) for e in entries),
+            overdue=late,
         )
 
 

@@ -21,6 +21,7 @@ BOOLEAN, INTEGER, OCTETS, NULL, OID = 0x01, 0x02, 0x04, 0x05, 0x06
 GENERALIZED_TIME, SEQUENCE, CONTEXT_0 = 0x18, 0x30, 0xA0
 SHA256 = bytes.fromhex("608648016503040201")  # 2.16.840.1.101.3.4.2.1
 SIGNED_DATA = bytes.fromhex("2a864886f70d010702")  # 1.2.840.113549.1.7.2
+LONGEST_RESPONSE = 1 << 20  # bytes; a response with its certificates has some thousands
 TST_INFO = bytes.fromhex("2a864886f70d0109100104")  # 1.2.840.113549.1.9.16.1.4
 
 
@@ -43,6 +44,25 @@ def request(head: str, nonce: int | None = None) -> bytes:
     imprint = _der(SEQUENCE, algorithm + _der(OCTETS, bytes.fromhex(head)))
     number = b"" if nonce is None else _integer(nonce)
     return _der(SEQUENCE, _integer(1) + imprint + number + _der(BOOLEAN, b"\xff"))
+
+
+def ask(url: str, head: str, timeout_s: float = 30.0) -> bytes:
+    """The authority's response to a request for head, unread. This is the one place where the registry calls out.
+
+    Raises GnomonError when url is no http(s) address, or nothing usable comes back within timeout_s seconds.
+    """
+    if not url.startswith(("https://", "http://")):
+        raise GnomonError(f"time stamp: {url!r} is no address of an authority; it begins with https:// or http://")
+    from urllib.error import URLError
+    from urllib.request import Request, urlopen
+
+    asked = Request(url, request(head), {"Content-Type": "application/timestamp-query", "User-Agent": "gnomon"})
+    try:
+        with urlopen(asked, timeout=timeout_s) as answer:
+            return bytes(answer.read(LONGEST_RESPONSE))
+    except (URLError, OSError, ValueError) as error:
+        why = getattr(error, "reason", error)
+        raise GnomonError(f"time stamp: {url}: {why}; no stamp was made, and the registry is as it was") from None
 
 
 def read_stamp(response: bytes) -> Stamp:

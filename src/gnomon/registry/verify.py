@@ -13,10 +13,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from gnomon.registry.bodies import by_hand
 from gnomon.registry.chain import GENESIS, Chain, Entry, Line, moment, scan, torn_text
 from gnomon.registry.gate import run_id_of
 
-WARNINGS = frozenset({"clock", "not seeded"})
+WARNINGS = frozenset({"clock", "not seeded", "by hand"})
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Problem:
     """One thing that is wrong. index: the entry it is about, None for the whole registry.
 
     kind: edited, deleted, reordered, duplicate, truncated, torn, newer schema, older schema, missing entry,
-    missing run, too early, wrong run, unreported, outcome differs; or a warning: clock, not seeded.
+    missing run, too early, wrong run, unreported, outcome differs; or a warning: clock, not seeded, by hand.
     """
 
     kind: str
@@ -196,6 +197,9 @@ def _outcome(entries: list[Entry], outcome: Entry, forecast: Entry, places: dict
     if allowed[0] is not None and run_id not in allowed:
         message = f"{name} is of run {run_id}; forecast {forecast.index} seeds run {allowed[0]}"
         problems.append(Problem("wrong run", outcome.index, message))
+    elif allowed[0] is None and by_hand(outcome.body):
+        message = f"{name} was reported by hand: no run verifies it"
+        problems.append(Problem("by hand", outcome.index, message))
     return problems
 
 
@@ -203,8 +207,10 @@ def _runs(entries: list[Entry], places: dict[str, int], runs: list[Mapping[str, 
     """From the outcomes to the results and back."""
     problems = []
     by_id = {str(run.get("run_id")): run for run in runs}
-    outcomes = [entry for entry in entries if entry.kind == "outcome"]
-    for outcome in outcomes:
+    unseeded = {entry.hash for entry in entries if entry.kind == "forecast" and run_id_of(entry) is None}
+    for outcome in entries:
+        if outcome.kind != "outcome" or (by_hand(outcome.body) and outcome.body["forecast"] in unseeded):
+            continue
         run_id, name = outcome.body["run_id"], f"entry {outcome.index} (outcome)"
         if run_id not in by_id:
             message = f"{name} is of run {run_id}, and there is no result of that run"
