@@ -14,6 +14,7 @@ from gnomon.forecast.scoring import Score, score, scored_row
 from gnomon.forecast.subset import bridge
 from gnomon.forecast.table import RunTable, describe_columns, read
 from gnomon.forecast.values import Finding, Forecast, Target
+from gnomon.forecast.verbs import forecast, metric_of, sample, target_of
 
 __all__ = [
     "Finding",
@@ -30,8 +31,12 @@ __all__ = [
     "doctor",
     "fit",
     "fit_parts",
+    "forecast",
+    "metric_of",
     "read",
+    "sample",
     "score",
     "scored_row",
     "standard_laws",
+    "target_of",
 ]
