@@ -10,9 +10,10 @@ from gnomon.forecast.combine import Fit, fit
 from gnomon.forecast.diagnosis import doctor
 from gnomon.forecast.laws import Law, PowerSum, standard_laws
 from gnomon.forecast.parts import PartsFit, fit_parts
+from gnomon.forecast.readers import read
 from gnomon.forecast.scoring import Score, score, scored_row
 from gnomon.forecast.subset import bridge
-from gnomon.forecast.table import RunTable, describe_columns, read
+from gnomon.forecast.table import RunTable, describe_columns
 from gnomon.forecast.values import Finding, Forecast, Target
 from gnomon.forecast.verbs import forecast, metric_of, sample, target_of
 

@@ -1,4 +1,4 @@
-"""The run table: one row a run, columns as numpy arrays, from Parquet, CSV or JSON Lines.
+"""The run table: one row a run, columns as numpy arrays; written as Parquet or CSV, read by gnomon.forecast.readers.
 
 gnomon's own ladder writes it; anybody's table with the same columns, or with a mapping of names, is as good. A missing
 number is NaN, a missing text is "", so a partial table can be read and the doctor can say what is missing.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "annealed": ("flag", "the value is from after the rate's decay (missing: taken as true)"),
     "batch_tokens": ("number", "tokens a step"),
     "rate": ("number", "peak learning rate at the base width"),
+    "last_rate": ("number", "learning rate at the last step"),
+    "schedule": ("text", "shape of the rate's schedule: cosine, linear, constant, ..."),
+    "anneal_data": ("text", "text of the decay phase, where it is not that of the rest"),
     "steps": ("number", "optimiser steps"),
     "seed": ("integer", "seed of the weights"),
     "order_seed": ("integer", "seed of the row order"),
@@ -59,6 +61,7 @@ EVALUATION_PREFIXES = {
     "bits_per_byte_": "loss on that evaluation set, bits per byte of text",
     "stderr_": "standard error of the bits per byte over the evaluation rows",
 }
+History = Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]
 _DEFAULT_FLAGS = {"annealed": True}
 _TRUE, _FALSE = {"true", "1", "1.0", "yes"}, {"false", "0", "0.0", "no"}
 
@@ -77,22 +80,30 @@ def describe_columns() -> str:
 
 
 class RunTable:
-    """Columns of equal length, each a numpy array: float64, int64, bool or text. Not changed after it is made."""
+    """Columns of equal length, each a numpy array: float64, int64, bool or text. Not changed after it is made.
 
-    def __init__(self, columns: Mapping[str, np.ndarray]) -> None:
+    notes: what a reader did on its own (names it recognised, counts it filled in), one sentence each. history: run id
+    -> {metric: (steps [n], values [n])}, where the source had whole curves.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, np.ndarray], notes: Sequence[str] = (), history: History | None = None
+    ) -> None:
         lengths = {len(c) for c in columns.values()}
         if len(lengths) > 1:
             raise GnomonError(
                 f"run table: columns of different lengths {sorted(lengths)}; every column has one value a run"
             )
         self.columns = dict(columns)
+        self.notes = tuple(notes)
+        self.history: History = history or {}
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]], where: str = "run table") -> RunTable:
         """A table of these rows; a key that a row lacks is missing there. Raises GnomonError on text among numbers."""
         rows = list(rows)
         names = list(dict.fromkeys(name for row in rows for name in row))
-        return cls({name: _column(name, [row.get(name) for row in rows], where) for name in names})
+        return cls({name: column_of(name, [row.get(name) for row in rows], where) for name in names})
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0
@@ -108,7 +119,7 @@ class RunTable:
         if kind == "any" or name.startswith(tuple(EVALUATION_PREFIXES)):
             known = ", ".join(sorted(n for n in self.columns if kind_of(n) != "text"))
             raise GnomonError(f"run table: no column {name!r}; it has {known or 'no columns'}")
-        return _column(name, [None] * len(self), "run table")
+        return column_of(name, [None] * len(self), "run table")
 
     def row(self, index: int) -> dict[str, Any]:
         """Row `index` as plain Python values."""
@@ -127,7 +138,7 @@ class RunTable:
 
     def select(self, keep: np.ndarray) -> RunTable:
         """The rows that a boolean mask or an index array names."""
-        return RunTable({name: column[keep] for name, column in self.columns.items()})
+        return RunTable({name: column[keep] for name, column in self.columns.items()}, self.notes, self.history)
 
     def ids(self, keep: np.ndarray | None = None) -> tuple[str, ...]:
         """Names of the rows: run_id, or "row 7" (counted from 1) where there is none."""
@@ -154,59 +165,47 @@ class RunTable:
                 raise GnomonError(f"{path}: a run table is written as .parquet or .csv")
 
 
-def read(path: Path | str, columns: Mapping[str, str] | None = None) -> RunTable:
-    """The run table in a .parquet, .csv or .jsonl file.
-
-    columns: gnomon's name -> the file's name, where they differ: {"flops": "compute_total"}.
-    Raises GnomonError, in one line, when the file is missing, unreadable, newer than this gnomon, or has text among
-    numbers.
-    """
-    path = Path(path)
-    readers = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}
-    if path.suffix not in readers:
-        raise GnomonError(f"{path}: a run table is .parquet, .csv or .jsonl")
-    if not path.is_file():
-        raise GnomonError(f"{path}: no such file")
-    try:
-        raw = readers[path.suffix](path)
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
-        raise GnomonError(f"{path}: not readable as {path.suffix[1:]} ({error})") from None
-    for name, source in (columns or {}).items():
-        if source not in raw:
-            raise GnomonError(f"{path}: no column {source!r} to take as {name}; it has {', '.join(raw) or 'none'}")
-    renamed = {source: name for name, source in (columns or {}).items()}
-    # A mapped name wins over a column of the file that already bears it.
-    kept = {source: values for source, values in raw.items() if source in renamed or source not in (columns or {})}
-    return RunTable({renamed.get(s, s): _column(renamed.get(s, s), values, str(path)) for s, values in kept.items()})
-
-
-def _column(name: str, values: list[Any], where: str) -> np.ndarray:
+def column_of(name: str, values: list[Any], where: str) -> np.ndarray:
     """Values of any origin as the array that the column's kind asks for."""
     kind = kind_of(name)
     if kind == "any":
         try:
-            return _column_of("number", name, values, where)
+            return _parsed("number", name, values, where)
         except GnomonError:
             kind = "text"
-    return _column_of(kind, name, values, where)
+    return _parsed(kind, name, values, where)
 
 
-def _column_of(kind: str, name: str, values: list[Any], where: str) -> np.ndarray:
+def _parsed(kind: str, name: str, values: list[Any], where: str) -> np.ndarray:
     if kind == "text":
-        return np.array(["" if _missing(v) else _plain_text(v) for v in values], dtype=np.str_)
+        return np.array(["" if is_missing(v) else _plain_text(v) for v in values], dtype=np.str_)
+    if kind == "number":
+        quick = _all_numbers(values)
+        if quick is not None:
+            return quick
     parse = {"number": _number, "integer": _integer, "flag": _flag}[kind]
     default = {"number": math.nan, "integer": -1, "flag": _DEFAULT_FLAGS.get(name, False)}[kind]
     parsed = []
     for i, value in enumerate(values):
         try:
-            parsed.append(default if _missing(value) else parse(value))
+            parsed.append(default if is_missing(value) else parse(value))
         except (TypeError, ValueError, OverflowError):
             what = {"number": "a number", "integer": "a 64-bit integer", "flag": "true or false"}[kind]
             raise GnomonError(f"{where}: row {i + 1}, column {name} holds {value!r}; {what} is expected") from None
     return np.array(parsed, dtype={"number": np.float64, "integer": np.int64, "flag": np.bool_}[kind])
 
 
-def _missing(value: Any) -> bool:
+def _all_numbers(values: list[Any]) -> np.ndarray | None:
+    """The values as floats at once, where every one is a number, a number's text or missing; else None."""
+    if any(type(v) is bool for v in values):
+        return None
+    try:
+        return np.array([math.nan if v is None or v == "" else v for v in values], dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def is_missing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
@@ -241,45 +240,6 @@ def _all_missing(column: np.ndarray) -> bool:
     return column.dtype.kind == "U" and not bool((column != "").any())
 
 
-def _read_csv(path: Path) -> dict[str, list[Any]]:
-    with path.open(newline="", encoding="utf-8-sig") as f:
-        reader = csv.reader(f)
-        header = next(reader, [])
-        rows = [row for row in reader if row]
-    for i, row in enumerate(rows):
-        if len(row) != len(header):
-            raise GnomonError(f"{path}: row {i + 1} has {len(row)} fields, the header {len(header)}")
-    return {name.strip(): list(values) for name, values in zip(header, zip(*rows, strict=True), strict=False)} or {
-        name.strip(): [] for name in header
-    }
-
-
-def _read_jsonl(path: Path) -> dict[str, list[Any]]:
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    for i, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise GnomonError(f"{path}: line {i + 1} holds {type(row).__name__}; an object a line is expected")
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _read_parquet(path: Path) -> dict[str, list[Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise GnomonError(f"{path}: not readable as parquet ({str(error).splitlines()[0]})") from None
-    version = (table.schema.metadata or {}).get(b"schema_version")
-    if version is not None and int(version) not in (TABLE_SCHEMA_VERSION - 1, TABLE_SCHEMA_VERSION):
-        raise GnomonError(
-            f"{path}: schema_version is {int(version)}; "
-            f"this gnomon reads {TABLE_SCHEMA_VERSION - 1}–{TABLE_SCHEMA_VERSION}"
-        )
-    return {name: table.column(name).to_pylist() for name in table.column_names}
-
-
 def _write_parquet(path: Path, table: RunTable) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -294,4 +254,4 @@ def _write_csv(path: Path, table: RunTable) -> None:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(table.columns)
         for row in table.rows():
-            writer.writerow(["" if _missing(v) else repr(v) if isinstance(v, float) else v for v in row.values()])
+            writer.writerow(["" if is_missing(v) else repr(v) if isinstance(v, float) else v for v in row.values()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,12 +17,14 @@ class Target:
     """The run asked about.
 
     compute: training operations, counted as the table's `flops`; parameters: in the convention that the fit used
-    (Fit.size_column, `parameters_matmul` where the table has it); tokens: trained on.
+    (Fit.size_column, `parameters_matmul` where the table has it); tokens: trained on. attributes: what else is known
+    of it (tokenizer, corpus, schedule, context, unique_tokens, ...), to be set against the table's runs.
     """
 
     compute: float
     parameters: float
     tokens: float
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("compute", "parameters", "tokens"):
@@ -33,12 +36,14 @@ class Target:
 @dataclass(frozen=True)
 class Finding:
     """What the doctor says about a table. severity: fatal (no fit), warning (rows left out or the interval too
-    narrow to trust), note. rows: the run ids concerned (empty: the whole table)."""
+    narrow to trust), note. rows: the run ids concerned (empty: the whole table). effect: what it does to a forecast,
+    with the direction, in a sentence."""
 
     code: str
     severity: str
     rows: tuple[str, ...]
     message: str
+    effect: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class Forecast:
     quantiles: level as text ("0.05" … "0.95") -> value in unit. law: the member with the largest weight; parameters:
     its constants. shares: fractions of the forecast's variance (of log loss) that sum to 1: seed, evaluation, minimum,
     form, outcome. components: one {name, family, median, weight, rolling_error_pct} per member.
-    last_point: the best value seen in the table, the baseline that a forecast must beat.
+    last_point: the best value seen in the table, the baseline that a forecast must beat. flag: the number is noise, for
+    flag_reason; mend: the cheapest run that would change that. trouble: chance that the plain Chinchilla form would
+    miss this target by more than 5 %, from what the table looks like; None where it was not asked.
     """
 
     metric: str
@@ -62,7 +69,11 @@ class Forecast:
     warnings: list[str]
     last_point: float
     seen: dict[str, Any]
-    target: dict[str, float] = field(default_factory=dict)
+    target: dict[str, Any] = field(default_factory=dict)
+    flag: bool = False
+    flag_reason: str = ""
+    mend: str = ""
+    trouble: float | None = None
 
     @property
     def half_width_pct(self) -> float:
