@@ -1,0 +1,1 @@
+"""Scores of forecasting methods on folders of published runs: families, protocols, baselines, one table."""
