@@ -19,6 +19,7 @@ from gnomon.forecast.readers.raw import Raw, flat
 
 EVENTS = "events.out.tfevents.*"
 SETTINGS = ("hparams.yaml", "hparams.json", "config.yaml", "config.json", "hparams.yml", "args.json")
+_SESSION = re.compile(r"\d{10}(\.\d+)?")  # SummaryWriter.add_hparams writes to a folder named by the time
 _RATE = re.compile(r"(.*[/._-])?(lr|learning_rate)([/_-].*)?")
 
 
@@ -30,8 +31,12 @@ def read_folder(path: Path) -> Raw:
     """One row a folder that holds event files; its name is its way from `path`. Settings of a folder also hold for the
     event folders inside it that have none (metrics written by SummaryWriter.add_scalars)."""
     rows, history, notes = [], {}, []
-    for folder in sorted({file.parent for file in path.rglob(EVENTS)}):
+    folders = sorted({file.parent for file in path.rglob(EVENTS)})
+    sessions = {f for f in folders if _SESSION.fullmatch(f.name) and f.parent in folders}
+    for folder in (f for f in folders if f not in sessions):
         scalars, settings = _events(folder)
+        for session in (s for s in sessions if s.parent == folder):
+            settings |= _events(session)[1]
         beside = _settings(folder, path)
         name = str(folder.relative_to(path)) if folder != path else path.resolve().name
         curves = _curves(scalars)

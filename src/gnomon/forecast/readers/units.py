@@ -27,6 +27,8 @@ def is_loss(name: str) -> bool:
 def named_unit(name: str) -> str:
     """The unit that a column's name says: one of UNITS, or ""."""
     lower = name.lower()
+    if lower.startswith("loss_nats_"):
+        return "nats"
     if re.search(r"perplexity|(^|[^a-z])ppl([^a-z]|$)", lower):
         return "perplexity"
     if re.search(r"bits_per_byte|(^|[^a-z])bpb([^a-z]|$)", lower):

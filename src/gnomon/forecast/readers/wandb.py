@@ -1,7 +1,7 @@
 """Weights & Biases without its package: exports of the runs page (CSV), of the API (JSON), and folders on disk.
 
-A folder is read from config.yaml and wandb-summary.json, as laid out in the wandb client's source (Apache-2.0); the
-binary log beside them is not opened.
+A run that was synced leaves config.yaml and wandb-summary.json; one that was offline leaves its log alone, see
+wandb_log.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from gnomon.common.errors import GnomonError
 from gnomon.forecast.readers.raw import Raw, flat
+from gnomon.forecast.readers.wandb_log import read_log
 
 # What the service calls a run's end, as the table's status. A crash says nothing of the loss: the run is unfinished.
 STATES = {"finished": "done"} | dict.fromkeys(
@@ -68,24 +69,31 @@ def is_folder(path: Path) -> bool:
 
 def read_folder(path: Path) -> Raw:
     """The runs under a folder: one run's own, a `wandb` folder, or the folder that holds one."""
-    rows, notes, ids = [], [], []
-    for folder in _run_folders(path):
+    rows, history = [], {}
+    folders = _run_folders(path)
+    for folder in folders:
         match = _RUN_FOLDER.match(folder.name)
-        files = folder / "files"
-        config = _yaml(files / "config.yaml")
-        summary_file = files / "wandb-summary.json"
-        if not summary_file.is_file():
-            notes.append(f"{folder.name} has no wandb-summary.json, so no last values: it was cut off or never logged")
-        summary = _json(summary_file) if summary_file.is_file() else {}
-        run_id = match["id"] if match else folder.name
-        rows.append({"run_id": run_id, "status": ""} | _merged(config, summary, {}))
-        ids.append(folder.name)
-    return Raw.from_rows(_distinct(rows, ids), notes)
+        run_id, status = match["id"] if match else folder.name, ""
+        log = next(folder.glob("*.wandb"), None)
+        curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        if (folder / "files" / "wandb-summary.json").is_file() or log is None:
+            config = _yaml(folder / "files" / "config.yaml")
+            summary = _json(folder / "files" / "wandb-summary.json")
+        else:
+            logged = read_log(log)
+            config, summary, curves = _opened(logged.config), logged.summary, _curves(logged.history)
+            status = "done" if logged.exit_code == 0 else "unfinished"
+        rows.append({"run_id": run_id, "status": status} | _merged(config, summary, curves))
+        if curves:
+            history[run_id] = curves
+    return Raw.from_rows(_distinct(rows, [folder.name for folder in folders]), (), history)
 
 
 def _run_folders(path: Path) -> list[Path]:
     def has_run(folder: Path) -> bool:
-        return (folder / "files" / "config.yaml").is_file() or (folder / "files" / "wandb-summary.json").is_file()
+        files = folder / "files"
+        known = (files / "config.yaml").is_file() or (files / "wandb-summary.json").is_file()
+        return known or next(folder.glob("*.wandb"), None) is not None
 
     if has_run(path):
         return [path]
@@ -104,7 +112,7 @@ def _merged(
             row.setdefault("last_rate", value)
         elif name == "_runtime":
             row["seconds"] = value
-        elif name not in ("_timestamp", "_wandb"):
+        elif name != "_timestamp" and not name.startswith("_wandb"):
             row[f"summary.{name}" if name in row else name] = value
     for name, (_, values) in curves.items():
         if re.fullmatch(r"(.*[/._])?(lr|learning_rate)(/.*)?", name):
@@ -184,6 +192,8 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
