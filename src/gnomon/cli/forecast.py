@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from gnomon.cli.options import Json, group, write_json
+from gnomon.cli.options import Json, Metric, Parameters, TargetCompute, Tokens, group, write_json
 
 forecast_app = group("Forecasts: laws, intervals, the registry.")
 
@@ -24,15 +21,16 @@ def forecast_doctor(table: Path, metric: str = "bits_per_byte_codebase") -> None
 @forecast_app.command("fit")
 def forecast_fit(
     table: Path,
-    compute: Annotated[float, typer.Option(help="Training FLOPs of the target.")],
-    metric: str = "bits_per_byte_codebase",
-    parameters: Annotated[float | None, typer.Option(help="Matmul parameters; the optimum if left out.")] = None,
+    compute: TargetCompute,
+    metric: Metric = None,
+    parameters: Parameters = None,
+    tokens: Tokens = None,
     json_file: Json = None,
 ) -> None:
     """Forecast a target from a run table, with every law's opinion."""
     from gnomon.workflow.forecasting import fit_table
 
-    forecast, lines = fit_table(table, metric, compute, parameters)
+    forecast, lines = fit_table(table, metric, compute, parameters, tokens)
     for line in lines:
         print(line)
     write_json(json_file, forecast)

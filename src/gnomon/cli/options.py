@@ -15,6 +15,10 @@ Cores = Annotated[int, typer.Option("--cores", min=0, help="Cores to use; 0 is a
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result for machines to this file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, as key=value.", metavar="[KEY=VALUE]...")]
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")]
+TargetCompute = Annotated[float, typer.Option("--target", "--compute", help="Training FLOPs of the target.")]
+Metric = Annotated[str | None, typer.Option("--metric", help="The column to forecast; needed where several could be.")]
+Parameters = Annotated[float | None, typer.Option("--parameters", help="The target's size; the optimum if left out.")]
+Tokens = Annotated[float | None, typer.Option("--tokens", help="The target's tokens, beside --parameters.")]
 HOME = Path("gnomon-home")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gnomon.common.errors import GnomonError
-from gnomon.forecast import Forecast, doctor, fit, read
-from gnomon.recipe.values import Recipe
-from gnomon.workflow.study import Study, check_ladder
+from gnomon.forecast import Forecast, doctor, fit, metric_of, read, target_of
+
+if TYPE_CHECKING:
+    from gnomon.recipe.values import Recipe
 
 
 def doctor_lines(path: Path, metric: str) -> Iterator[str]:
@@ -20,11 +22,13 @@ def doctor_lines(path: Path, metric: str) -> Iterator[str]:
     yield "nothing found that would ruin a forecast" if not findings else f"{len(findings)} findings"
 
 
-def fit_table(path: Path, metric: str, compute: float, parameters: float | None) -> tuple[Forecast, list[str]]:
+def fit_table(
+    path: Path, metric: str | None, compute: float, parameters: float | None, tokens: float | None = None
+) -> tuple[Forecast, list[str]]:
     """Forecast a run of that compute; on the optimal allocation when parameters is None."""
-    fitted = fit(read(path), metric)
-    target = fitted.target(compute, parameters)
-    forecast = fitted.predict(target)
+    table = read(path)
+    fitted = fit(table, metric_of(table, metric))
+    forecast = fitted.predict(target_of(fitted, compute, parameters, tokens))
     return forecast, forecast_lines(forecast)
 
 
@@ -42,6 +46,8 @@ def forecast_lines(forecast: Forecast) -> list[str]:
 
 def register(recipe: Recipe, home: Path) -> Iterator[str]:
     """Seal the forecast of a recipe's target; its ladder must be finished."""
+    from gnomon.workflow.study import Study, check_ladder
+
     study = Study(recipe, home, 1)
     check_ladder([(rung.budget, rung.plan) for rung in study.rungs], study.target_plan)
     missing = study.ladder_jobs()

@@ -7,7 +7,6 @@ corpus → ladder → table → forecast → registry → target → verdict.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +30,7 @@ from gnomon.recipe.flops import matmul_parameters, train_flops
 from gnomon.recipe.plan import Plan
 from gnomon.recipe.values import Recipe
 from gnomon.registry import Entry, Problem, Registry, hash_of_target, require_entry, seeds_from, without_seeds
+from gnomon.workflow.sealed import verify_home_registry
 
 FEWEST_RUNGS, FEWEST_BUDGETS = 8, 3  # what gnomon.forecast needs at least
 OUTCOME_DEFINITION = "bits per byte on the whole held-out set, after the last step of the decay, from the final weights"
@@ -291,22 +291,3 @@ class Study:
     def verify(self) -> list[Problem]:
         """What is wrong with the registry, cross-checked against every run here; warnings left out."""
         return verify_home_registry(self.home)
-
-
-def verify_home_registry(home: Path) -> list[Problem]:
-    """Problems of a home's registry: its chain, and its entries against the runs, both ways; warnings left out."""
-    registry = Registry(home / "forecasts.jsonl")
-    runs = [result for folder in sorted(home.glob("runs/*")) if (result := read_result(folder)) is not None]
-    heads = [run["registry_head"] for run in runs] + checkpoint_heads(home)
-    return [p for p in registry.verify([h for h in heads if h], runs) if not p.warning]
-
-
-def checkpoint_heads(home: Path) -> list[str]:
-    """Registry heads that the checkpoints in a home hold; damaged ones say nothing."""
-    heads = []
-    for path in sorted(home.glob("runs/*/checkpoint/*/state.json")):
-        try:
-            heads.append(json.loads(path.read_text())["registry_head"])
-        except (ValueError, KeyError, OSError):
-            continue
-    return heads
