@@ -1,7 +1,9 @@
 """The lowest loss that a compute budget reaches: a parabola through log loss over log size, at each budget.
 
-Approach 2 of arXiv:2203.15556. A budget counts only where sizes on both sides are worse than the best one. The parabola
-is linear in its three coefficients, so the operator that makes them from the losses is kept: a bootstrap is a product.
+Approach 2 of arXiv:2203.15556, made local: a size counts the less the higher the parabola stands above its minimum
+there, and the window is centred on the minimum, not on the best run, whose luck would drag it along. A budget counts
+only where sizes on both sides are worse. The parabola is linear in its three coefficients, so the operator that makes
+them from the losses is kept: a bootstrap is a product.
 """
 
 from __future__ import annotations
@@ -12,28 +14,39 @@ import numpy as np
 
 from gnomon.forecast.runs import Runs
 
-# sizes within this factor of the best one speak about the minimum; farther out log loss is no parabola
-WINDOW = np.log(4.5)
+# Sizes speak about the minimum where the parabola has risen by less than this (of log loss); beyond it the walls of
+# published sweeps are no parabola. Minima of seven published sweeps scatter about a smooth line by 0.02 to 0.28 % so,
+# by 0.07 to 0.40 % with a window of a factor of 4.5 around the best run (docs/log.md).
+RISE = 0.06
+NARROWEST, WIDEST = np.log(2.0), np.log(6.0)
+NARROWER = (np.log(3.5), NARROWEST)  # tried in turn where the parabola through the widest window has no minimum
+# Log distance over the window's half-width at which a size's weight is zero.
+TAPER = 1.3
+# Size means beyond so many robust deviations count by their size, not their square; fewer than six cannot show one.
+KNEE = 1.5
+FEWEST_FOR_KNEE = 6
+# With fewer sizes the best one must stand between others; with more, the parabola through them may say that it does.
+FEWEST_FOR_EDGE = 5
 
 
 @dataclass(frozen=True)
 class Parabola:
-    """One bracketed budget. u = log(size) - log(best size).
+    """One bracketed budget. u = log(size) - centre.
 
     rows: indices of its runs; operator: [3, rows] makes the coefficients of 1, u, u^2 from the rows' log losses, each
     shifted by `shift` to the common compute; low, high: range of u that was run; counts: seeds behind each row's mean.
     """
 
     compute: float
-    centre: float  # log of the best size
+    centre: float  # log of the size about which the parabola is written, near its minimum
     rows: np.ndarray
     operator: np.ndarray
     shift: np.ndarray
     low: float
     high: float
     sizes: int
-    residual_variance: float  # of the size means about the parabola, summed
-    residual_degrees: int
+    residual_variance: float  # weighted squares of the size means about the parabola, summed
+    residual_degrees: float  # what that sum is expected to be for runs of unit variance
     seeds_per_size: float
 
     def coefficients(self, log_loss_Sn: np.ndarray) -> np.ndarray:
@@ -102,36 +115,99 @@ def _parabola(runs: Runs, rows: np.ndarray, slope: float) -> Parabola | str:
     best = int(mean.argmin())
     if len(sizes) < 3:
         return f"{len(sizes)} sizes; three are the fewest that show a minimum"
+    if len(sizes) < FEWEST_FOR_EDGE and best in (0, len(sizes) - 1):
+        return _no_minimum(sizes, best)
+    tries = (_local(np.log(sizes), mean, counts.astype(float), best, start) for start in (WIDEST, *NARROWER))
+    local = next((found for found in tries if found is not None), None)
+    if local is None:
+        return _no_minimum(sizes, best)
+    near = local.near
+    position = np.cumsum(near) - 1
+    used = near[which]
+    operator = local.operator[:, position[which[used]]] / counts[which[used]]
+    u = np.log(sizes[near]) - local.centre
+    # E[sum of w r^2] for means of unit-variance runs, r = (1 - H) y.
+    keep = np.eye(len(u)) - _design(u) @ local.operator
+    expected = float((local.weight[:, None] * keep**2 / counts[near]).sum()) if len(u) > 3 else 0.0
+    return Parabola(
+        compute=float(np.exp(log_compute.mean())),
+        centre=local.centre,
+        rows=rows[used],
+        operator=operator,
+        shift=shift[used],
+        low=float(u.min()),
+        high=float(u.max()),
+        sizes=len(u),
+        residual_variance=float((local.weight * (keep @ mean[near]) ** 2).sum()) if len(u) > 3 else 0.0,
+        residual_degrees=expected,
+        seeds_per_size=float(counts[near].mean()),
+    )
+
+
+@dataclass(frozen=True)
+class _Local:
+    """A parabola about `centre` through the size means that are near: weight [near], operator [3, near]."""
+
+    centre: float
+    near: np.ndarray
+    weight: np.ndarray
+    operator: np.ndarray
+
+
+def _design(u: np.ndarray) -> np.ndarray:
+    return np.stack([np.ones_like(u), u, u**2], axis=1)
+
+
+def _local(log_size: np.ndarray, mean: np.ndarray, counts: np.ndarray, best: int, window: float) -> _Local | None:
+    """Centre and window, from the best size and this window on, moved until they are the parabola's own; None when a
+    parabola on the way has no minimum between its sizes."""
+    centre = float(log_size[best])
+    for turn in range(10):
+        distance = np.abs(log_size - centre)
+        near = distance <= max(window, float(np.sort(distance)[min(4, len(distance)) - 1]))
+        u = log_size[near] - centre
+        reach = TAPER * max(window, float(np.abs(u).max()) / TAPER)
+        taper = counts[near] * (1 - np.minimum(0.99, np.abs(u) / reach) ** 3) ** 3
+        operator, weight = _robust(u, mean[near], taper)
+        _, b, c = operator @ mean[near]
+        vertex = -b / (2 * c) if c > 0 else np.nan
+        if not u.min() < vertex < u.max():
+            return None
+        wanted = float(np.clip(np.sqrt(RISE / c), NARROWEST, WIDEST))
+        if abs(vertex) < 0.02 and abs(wanted - window) < 0.02:
+            break
+        step = 1.0 if turn < 4 else 0.5  # two windows that hold different sizes can each ask for the other
+        centre, window = centre + step * float(vertex), window + step * (wanted - window)
+    u = log_size[near] - centre
+    return _Local(centre, near, weight, _operator(u, weight))
+
+
+def _operator(u: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """[3, n]: makes the coefficients of the weighted least squares parabola."""
+    design = _design(u)
+    return np.linalg.solve(design.T @ (weight[:, None] * design), design.T * weight)
+
+
+def _robust(u: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Operator and weights after some rounds that take weight from size means far off the parabola."""
+    operator = _operator(u, weight)
+    if len(u) < FEWEST_FOR_KNEE:
+        return operator, weight
+    begin = weight
+    for _ in range(4):
+        residual = np.abs(mean - _design(u) @ (operator @ mean))
+        scale = 1.4826 * float(np.median(residual)) * np.sqrt(len(u) / (len(u) - 3)) + 1e-9
+        weight = begin * np.minimum(1.0, KNEE * scale / np.maximum(residual, 1e-12))
+        operator = _operator(u, weight)
+    return operator, weight
+
+
+def _no_minimum(sizes: np.ndarray, best: int) -> str:
     if best == 0:
         return f"the smallest size ({sizes[0]:.3g} parameters) is the best; add a smaller one"
     if best == len(sizes) - 1:
         return f"the largest size ({sizes[-1]:.3g} parameters) is the best; add a larger one"
-    u = np.log(sizes / sizes[best])
-    near = np.abs(u) <= WINDOW
-    near[best - 1 : best + 2] = True
-    design = np.stack([np.ones_like(u), u, u**2], axis=1)[near]
-    weight = counts[near].astype(float)
-    operator_means = np.linalg.solve(design.T @ (weight[:, None] * design), design.T * weight)
-    coefficients = operator_means @ mean[near]
-    if coefficients[2] <= 0 or not u[near].min() < -coefficients[1] / (2 * coefficients[2]) < u[near].max():
-        return "loss over size has no minimum between the sizes that were run"
-    position = np.cumsum(near) - 1
-    used = near[which]
-    operator = operator_means[:, position[which[used]]] / counts[which[used]]
-    residual = mean[near] - design @ coefficients
-    return Parabola(
-        compute=float(np.exp(log_compute.mean())),
-        centre=float(np.log(sizes[best])),
-        rows=rows[used],
-        operator=operator,
-        shift=shift[used],
-        low=float(u[near].min()),
-        high=float(u[near].max()),
-        sizes=int(near.sum()),
-        residual_variance=float((weight * residual**2).sum()),
-        residual_degrees=int(near.sum()) - 3,
-        seeds_per_size=float(weight.mean()),
-    )
+    return "loss over size has no minimum between the sizes that were run"
 
 
 def scatter_variance(fitted: list[Parabola], seed_variance: float) -> float:
@@ -140,7 +216,7 @@ def scatter_variance(fitted: list[Parabola], seed_variance: float) -> float:
     NaN when no budget has more than three sizes to check its parabola by.
     """
     degrees = sum(p.residual_degrees for p in fitted)
-    if not degrees:
+    if degrees <= 0:
         return float("nan")
     return max(0.0, sum(p.residual_variance for p in fitted) / degrees - seed_variance)
 
