@@ -24,7 +24,7 @@ from gnomon.train.term import NextToken, Term
 
 EXECUTION_FILE = "execution.json"
 EXECUTION_SCHEMA = 1
-MICRO_TOKENS = 2048  # of a micro-batch: its activations stay near the cache (research/training.md §4)
+MICRO_TOKENS = 2048  # of a micro-batch: its activations stay near the cache
 METRIC_ROWS = 200  # about as many points in a learning curve
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 

@@ -14,7 +14,7 @@ from gnomon.recipe.plan import ModelShape
 from gnomon.train.execution import DTYPES
 
 SECONDS_PER_SHAPE = 0.03
-ROUNDS = 3
+ROUNDS = 12
 
 
 def matmul_shapes(shape: ModelShape) -> dict[tuple[int, int], int]:

@@ -91,12 +91,13 @@ def _resume(wish: Wish, home: Path) -> str:
 
 
 def _branch(wish: Wish, home: Path) -> str:
-    from gnomon.train.branch import branch_plan, parse
+    from gnomon.train.branch import branch_plan, parent_checkpoint, parse
     from gnomon.train.checkpoint import read_plan
 
     run, step = parse(wish.branch)
     trunk = read_plan(RunStore(home).find(run))
     plan = branch_plan(trunk, step, wish.steps)
+    parent_checkpoint(plan, home / "runs")  # raises before the branch has a folder
     return _train(plan, _corpus_of(plan, home), home, 1, registry_head="")
 
 
@@ -122,15 +123,16 @@ def _train(
 ) -> str:
     """Train one plan with its progress shown. cores: None takes the execution that the run has on record."""
     from gnomon.train import schedule
-    from gnomon.train.execution import decide
+    from gnomon.train.execution import decide, stored
     from gnomon.train.live import Live
     from gnomon.train.peak import matmul_peak
     from gnomon.train.trainer import train
 
     keep = (schedule.decay_start(plan.steps, plan.optimisation),)  # where a branch may leave
+    recorded = stored(run_folder(home, plan.run_id))
     execution = decide(plan, threads=cores, keep_steps=keep) if cores else None
-    threads = execution.threads if execution else 1
-    peak = matmul_peak(plan.shape, plan.batch_tokens, plan.dtype, threads)
+    carried = recorded or execution
+    peak = matmul_peak(plan.shape, plan.batch_tokens, plan.dtype, carried.threads if carried else 1)
     with Live(plan, peak) as live:
         result = train(
             plan,
