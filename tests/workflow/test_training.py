@@ -56,5 +56,5 @@ def test_resume_of_a_finished_run_says_the_same_line(trunk):
     home, run = trunk
     with Display() as display:
         assert train_one(Wish(resume=run[:8]), home, 1, display).split()[1] == run
-    with pytest.raises(GnomonError, match="no run in .* begins so"), Display() as display:
+    with pytest.raises(GnomonError, match=r"no run in .* begins so"), Display() as display:
         train_one(Wish(resume="zzzz"), home, 1, display)
