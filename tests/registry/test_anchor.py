@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from gnomon.common.errors import GnomonError
 from gnomon.registry import Registry, attestation, self_attested, timestamp
-from gnomon.registry.anchor import anchor_commit, anchor_stamp, check_anchor, check_commit, check_stamp
+from gnomon.registry.anchor import anchor_commit, anchor_stamp, ask_stamp, check_anchor, check_commit, check_stamp
 from gnomon.registry.proof import export_proof
 
 Body = Callable[..., dict[str, Any]]
@@ -266,3 +268,63 @@ def test_an_anchor_that_cannot_be_read_is_no_witness(registry: Registry, forecas
     registry.anchor("rfc3161", {"response": "?"})
     registry.anchor("git-commit", {})
     assert self_attested(registry, entry)
+
+
+@pytest.fixture
+def served(authority: Authority) -> Iterator[str]:
+    """The authority's address on this machine."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answer = b"no" if self.path == "/broken" else authority.stamp(body)
+            self.send_response(500 if self.path == "/down" else 200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@needs_openssl
+def test_an_authority_is_asked_and_its_stamp_kept(
+    registry: Registry, forecast: Body, authority: Authority, served: str
+) -> None:
+    entry = registry.register(forecast(16))
+    assert ask_stamp(registry, served, entry).body["head"] == entry.hash
+    assert attestation(registry, entry, authority.ca).label.endswith("Own-Authority")
+    assert self_attested(registry, entry), "an authority of one's own is no witness without its certificate"
+    later = registry.register(forecast(32))
+    assert self_attested(registry, later, authority.ca)
+
+
+@needs_openssl
+def test_an_authority_that_fails_leaves_the_registry_as_it_was(registry: Registry, forecast: Body, served: str) -> None:
+    entry = registry.register(forecast(16))
+    before = registry.path.read_bytes()
+    for url, message in (
+        (f"{served}/down", "no stamp was made"),
+        (f"{served}/broken", "time stamp"),
+        ("ftp://x", "http"),
+    ):
+        with pytest.raises(GnomonError, match=message):
+            ask_stamp(registry, url, entry)
+    assert registry.path.read_bytes() == before
+
+
+@needs_git
+def test_a_commit_from_before_the_entry_is_refused(registry: Registry, forecast: Body, git: Callable[..., str]) -> None:
+    registry.register(forecast(16))
+    git("add", "forecasts.jsonl")
+    git("commit", "--quiet", "-m", "One sealed forecast")
+    second = registry.register(forecast(32))
+    with pytest.raises(GnomonError, match="ends with entry 0, before"):
+        anchor_commit(registry, "HEAD", about=second)

@@ -36,9 +36,9 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")
     try:
-        app(standalone_mode=False)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = app(standalone_mode=False)  # what a verb exits with comes back as a value
+        if isinstance(code, int) and code:
+            sys.exit(code)
     except (typer.Abort, KeyboardInterrupt):
         print("\nstopped; all that was finished is kept, and the same command goes on from here", file=sys.stderr)
         sys.exit(130)
