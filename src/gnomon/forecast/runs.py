@@ -87,7 +87,8 @@ def masks(table: RunTable, metric: str) -> dict[str, np.ndarray]:
     status = table["status"]
     trunk = table["trunk"]
     return {
-        "diverged": ~np.isin(status, ("", "done")),
+        "diverged": ~np.isin(status, ("", "done", "unfinished")),
+        "unfinished": status == "unfinished",
         "missing": np.isnan(loss) | np.isnan(table["flops"]) | np.isnan(size) | np.isnan(table["tokens"]),
         "not_positive": (loss <= 0) | (table["flops"] <= 0) | (size <= 0) | (table["tokens"] <= 0) | np.isinf(loss),
         "unannealed": ~table["annealed"],
@@ -98,18 +99,23 @@ def masks(table: RunTable, metric: str) -> dict[str, np.ndarray]:
 
 
 def duplicates(table: RunTable, loss: np.ndarray) -> np.ndarray:
-    """Rows that repeat an earlier one: the same run id, or the same shape, tokens, compute and loss to the last
-    digit."""
-    seen: set[object] = set()
+    """Rows that repeat an earlier one: the same run id, or the same shape, tokens, compute and loss to the last digit.
+
+    A run's rows before its rate's decay are checkpoints, no repetitions.
+    """
     repeated = np.zeros(len(table), dtype=bool)
-    size = table[size_column(table)]
-    ids = table["run_id"].tolist()
-    for i in range(len(table)):
-        keys: list[object] = [(size[i], table["tokens"][i], table["flops"][i], loss[i])]
-        if ids[i]:
-            keys.append(ids[i])
-        repeated[i] = any(key in seen for key in keys) and not np.isnan(loss[i])
-        seen.update(keys)
+    final = np.flatnonzero(table["annealed"] & ~np.isnan(loss))
+    values = (table[size_column(table)], table["tokens"], table["flops"], loss)
+    keys = np.stack([np.nan_to_num(v[final], nan=-1.0) for v in values], axis=1)
+    ids = table["run_id"][final]
+    named = np.flatnonzero(ids != "")
+    for rows, first in (
+        (final, np.unique(keys, axis=0, return_index=True)[1]),
+        (final[named], np.unique(ids[named], return_index=True)[1]),
+    ):
+        again = np.ones(len(rows), dtype=bool)
+        again[first] = False
+        repeated[rows[again]] = True
     return repeated
 
 
