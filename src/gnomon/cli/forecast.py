@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from gnomon.cli.options import Json, Metric, Parameters, TargetCompute, Tokens, group, write_json
 
@@ -34,3 +37,19 @@ def forecast_fit(
     for line in lines:
         print(line)
     write_json(json_file, forecast)
+
+
+@forecast_app.command("plot")
+def forecast_plot(
+    table: Path,
+    compute: TargetCompute,
+    out: Annotated[Path, typer.Option("--out", help="Folder for four SVG files and one page.")],
+    metric: Metric = None,
+    parameters: Parameters = None,
+    tokens: Tokens = None,
+) -> None:
+    """Draw a forecast: runs and interval, what each law says and leaves over, what would have been said earlier."""
+    from gnomon.workflow.picturing import plot
+
+    for line in plot(table, compute, out, metric, parameters, tokens):
+        print(line)

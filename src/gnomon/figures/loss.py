@@ -21,12 +21,14 @@ CLEAR = 12.0  # around the marks at the target, caps of the interval included
 
 @dataclass(frozen=True)
 class LossPoint:
-    """One trained rung. compute: FLOPs; loss: bits per byte; minimum: the best of its budget."""
+    """One trained rung. compute: FLOPs; loss: in the table's unit; minimum: the best of its budget; name: the run."""
 
     compute: float
     loss: float
     minimum: bool = False
     parameters: float | None = None
+    tokens: float | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class LossTable:
     outcome: float | None = None
     unit: str = "bits per byte"
     sealed: bool = True  # False: the forecast was never registered, and is called a fit
+    best: str = "best of its budget"  # what a minimum is called, and what the other dots are
+    other: str = "a small model"
 
 
 def loss_forecast(table: LossTable) -> Picture:
@@ -122,13 +126,18 @@ def _law(frame: Plot, table: LossTable) -> None:
     curve = [place(c, i.median) for c, i in inside if frame.y.holds(i.median)]
     frame.drawing.polyline(curve, "curve")
     frame.placer.avoid_line(curve)
+    for compute, i in inside:  # unseen marks that tell their place on the curve to who points at them
+        text = f"the law at {power(compute)} FLOPs: {i.median:.3f}, 90 % between {i.low90:.3f} and {i.high90:.3f}"
+        frame.drawing.dot(*place(compute, i.median), 4, "reader", text)
 
 
 def _rungs(frame: Plot, table: LossTable) -> None:
     for point in sorted(table.points, key=lambda p: p.minimum):
         x, y = frame.x(point.compute / table.target_compute), frame.y(point.loss)
+        name = f"{point.name}: " if point.name else ""
         size = f"{count(point.parameters)} parameters, " if point.parameters else ""
-        tip = f"{size}{power(point.compute)} FLOPs: {point.loss:.3f} {table.unit}"
+        size += f"{count(point.tokens)} tokens, " if point.tokens else ""
+        tip = f"{name}{size}{power(point.compute)} FLOPs: {point.loss:.3f} {table.unit}"
         frame.drawing.dot(x, y, 5 if point.minimum else 3.6, "dot-strong" if point.minimum else "dot-faint", tip)
         frame.placer.avoid(x, y, 2)
 
@@ -171,12 +180,12 @@ def _labels(frame: Plot, table: LossTable, variant: Variant) -> None:
     if minima:
         middle = sorted(minima, key=lambda p: p.compute)[len(minima) // 2]
         mark = (frame.x(middle.compute / share), frame.y(middle.loss))
-        label(frame.drawing, frame.placer, mark, [("best of its budget", "label")], size, 225)
+        label(frame.drawing, frame.placer, mark, [(table.best, "label")], size, 225)
     others = [p for p in table.points if not p.minimum]
     if others:
         highest = max(others, key=lambda p: p.loss)
         mark = (frame.x(highest.compute / share), frame.y(highest.loss))
-        label(frame.drawing, frame.placer, mark, [("a small model", "soft")], size, 10, optional=True)
+        label(frame.drawing, frame.placer, mark, [(table.other, "soft")], size, 10, optional=True)
     if len(table.law) >= 4:
         law = sorted(table.law, key=lambda item: abs(item[0] / share - 0.12))[0]
         mark = (frame.x(law[0] / share), frame.y(law[1].median))
