@@ -1,8 +1,9 @@
 """Variable projection: fit a law by solving its coefficients exactly and searching over its exponents only.
 
-Golub and Pereyra (1973), with coefficients held non-negative and a Huber loss on relative residuals, each step a
-majorisation of it (iteratively reweighted least squares), so the objective never rises. Everything is batched over S
-problems: a point fit is S = 1, a bootstrap S = 300, at almost the same price.
+Golub and Pereyra (1973), with coefficients held non-negative and a Huber loss, each step a majorisation of it
+(iteratively reweighted least squares), so the objective never rises. This finds the right valley from a grid of
+exponents; newton.py goes to its bottom, in all variables at once. Everything is batched over S problems: a point fit
+is S = 1, a bootstrap S = 4,000.
 
 S problems, G grid points, n runs, k coefficients, q exponents.
 """
@@ -10,38 +11,15 @@ S problems, G grid points, n runs, k coefficients, q exponents.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gnomon.forecast.laws import Inputs, Law
+from gnomon.forecast.newton import descend
+from gnomon.forecast.robust import Loss
 
-
-@dataclass(frozen=True)
-class Loss:
-    """Huber loss on r/scale, r = fitted/observed - 1.
-
-    scale: relative noise of each run, [n]. knee: where squares turn to lines, in units of scale; worse is the knee on
-    the side where the run lies above the law. An under-tuned run can only be worse, so a small `worse` keeps such runs
-    from pulling the law up.
-    """
-
-    scale: np.ndarray
-    knee: float = 2.0
-    worse: float = 2.0
-
-    def knees(self, residual: np.ndarray) -> np.ndarray:
-        return np.where(residual < 0, self.worse, self.knee)
-
-    def value(self, residual: np.ndarray) -> np.ndarray:
-        """Sum over the last axis; residual in units of scale."""
-        size, knee = np.abs(residual), self.knees(residual)
-        return np.where(size <= knee, 0.5 * size**2, knee * (size - 0.5 * knee)).sum(-1)
-
-    def weights(self, residual: np.ndarray) -> np.ndarray:
-        """Weights of the parabola that touches the loss here and lies above it everywhere on the same side."""
-        knee = self.knees(residual)
-        return np.minimum(1.0, knee / np.maximum(np.abs(residual), 1e-300))
+__all__ = ["Loss", "Solution", "nonnegative", "objective_and_gradient", "polish", "solve"]
 
 
 @dataclass(frozen=True)
@@ -64,38 +42,62 @@ class Solution:
 
 
 def solve(
-    law: Law, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss, starts: int = 5, near: Solution | None = None
+    law: Law,
+    inputs: Inputs,
+    losses_Sn: np.ndarray,
+    loss: Loss,
+    starts: int = 5,
+    near: Solution | None = None,
+    begin: np.ndarray | None = None,
 ) -> Solution:
     """The law that fits best, for each of S tables of the same runs.
 
-    losses_Sn: observed losses, positive. starts: points of a grid over the exponents that are polished per problem;
-    with `near`, a solution of almost the same problem, that one is polished and no grid is searched. Deterministic.
+    losses_Sn: observed losses, positive, [n] or [S, n] (or [n] with a loss that has weights [S, n]). starts: points of
+    a grid over the exponents that are polished per problem. near: a solution of almost the same problem; one table is
+    searched from there and from the grid, many from there alone. begin: exponents [q] to start from besides.
+    Deterministic.
     """
-    if losses_Sn.ndim == 1:
-        losses_Sn = losses_Sn[None]
-    if near is not None:
-        begin = np.repeat(near.exponents[:1], len(losses_Sn), axis=0)
-    else:
-        begin = _best_starts(law, inputs, losses_Sn, loss, starts)
-    # A single fit is finished by refine(); a bootstrap is good enough at a millionth.
-    solution = Solution(law, *polish(law, begin, inputs, losses_Sn, loss, 1e-4 if len(losses_Sn) == 1 else 1e-6))
-    for _ in range(8 if len(losses_Sn) == 1 else 0):  # the kinks of the Huber loss can stop BFGS short; start it again
-        before, solution = solution.objective[0], refine(solution, inputs, losses_Sn[0], loss)
-        if solution.objective[0] >= before * (1 - 1e-9):
-            break
-    return solution
+    problems = 1 if loss.weight is None or loss.weight.ndim < 2 else len(loss.weight)
+    losses_Sn = np.atleast_2d(losses_Sn)
+    losses_Sn = np.broadcast_to(losses_Sn, (max(problems, len(losses_Sn)), losses_Sn.shape[1]))
+    if near is not None and len(losses_Sn) > 1:
+        return _beside(law, inputs, losses_Sn, loss, near)
+    given = [near.exponents[:1]] if near is not None else []
+    given += [np.atleast_2d(begin)] if begin is not None else []
+    return _searched(law, inputs, losses_Sn, loss, starts, given)
 
 
-def _best_starts(law: Law, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss, starts: int) -> np.ndarray:
-    """[S, q]: the exponents that some rough polishing of the best grid points ends at."""
+def _beside(law: Law, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss, near: Solution) -> Solution:
+    """Every table from the solution of a similar one."""
+    theta, p = (np.repeat(a[:1], len(losses_Sn), axis=0) for a in (near.exponents, near.coefficients))
+    if not (p[0] > 0).all():  # a coefficient at zero may be wanted by some of the tables
+        theta, p, _ = polish(law, theta, inputs, losses_Sn, loss, 1e-3)
+    return Solution(law, *descend(law, theta, p, inputs, losses_Sn, loss, tolerance=1e-7))
+
+
+def _searched(
+    law: Law, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss, starts: int, given: list[np.ndarray]
+) -> Solution:
+    """Every table from the best points of the grid and from those given, each followed to its bottom."""
+    problems = len(losses_Sn)
+    begin = _best_of_grid(law, inputs, losses_Sn, loss, starts)
+    begin = np.concatenate([begin, *(np.repeat(g[None, :], problems, axis=0) for g in given)], axis=1)
+    each = begin.shape[1]
+    index = np.repeat(np.arange(problems), each)
+    rows, weighted = losses_Sn[index], loss.of(index)
+    # Rough polishing tells the valleys apart and settles which coefficients are zero.
+    theta, p, _ = polish(law, begin.reshape(problems * each, -1), inputs, rows, weighted, 1e-3)
+    theta, p, value = descend(law, theta, p, inputs, rows, weighted, 1e-10, damping=1e-2)
+    winner = value.reshape(problems, each).argmin(1) + np.arange(problems) * each
+    return Solution(law, theta[winner], p[winner], value[winner])
+
+
+def _best_of_grid(law: Law, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss, starts: int) -> np.ndarray:
+    """[S, starts, q]: the best points of the grid, no two of them neighbours of a better one."""
     theta_Gq = _grid(law)
     value_SG = _grid_objective(law, theta_Gq, inputs, losses_Sn, loss)
-    starts = min(starts, len(theta_Gq))
-    best_St = np.argsort(value_SG, axis=1, kind="stable")[:, :starts]
-    problems = np.repeat(np.arange(len(losses_Sn)), starts)
-    theta, _, value = polish(law, theta_Gq[best_St.ravel()], inputs, losses_Sn[problems], loss, 1e-3)
-    winner = value.reshape(-1, starts).argmin(1) + np.arange(len(losses_Sn)) * starts
-    return theta[winner]
+    best_St = np.argsort(value_SG, axis=1, kind="stable")[:, : min(starts, len(theta_Gq))]
+    return theta_Gq[best_St]
 
 
 def _grid(law: Law) -> np.ndarray:
@@ -107,26 +109,26 @@ def _grid(law: Law) -> np.ndarray:
 
 def _grid_objective(law: Law, theta_Gq: np.ndarray, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss) -> np.ndarray:
     """[S, G]: the objective with coefficients solved, after a few reweightings that tell outliers from the rest."""
-    columns_Gnk = law.columns(theta_Gq, inputs)
-    values = [_reweighted(columns_Gnk, y_n, loss) for y_n in losses_Sn] if len(losses_Sn) <= 4 else None
-    if values is not None:
-        return np.stack(values) + _prior(law, theta_Gq)
+    columns_Gnk, loss = law.columns(theta_Gq, inputs), replace(loss, log=False)
+    if len(losses_Sn) <= 4:
+        rows = enumerate(losses_Sn)
+        values = [_reweighted(columns_Gnk, losses_n, loss.of(slice(i, i + 1))) for i, losses_n in rows]
+        return np.stack(values) + law.prior_value(theta_Gq)
     # Many problems: one pass of plain least squares for all of them, as two matrix products; polishing reweights.
-    weight_Sn = 1 / (loss.scale * losses_Sn) ** 2
+    weight_Sn = loss.counted(losses_Sn.shape) / (loss.scale * losses_Sn) ** 2
     products = np.einsum("gni,gnj->ngij", columns_Gnk, columns_Gnk)
     gram = np.tensordot(weight_Sn, products, axes=(1, 0))
     rhs = np.tensordot(weight_Sn * losses_Sn, columns_Gnk.transpose(1, 0, 2), axes=(1, 0))
     p = nonnegative(gram, rhs)
     total = (weight_Sn * losses_Sn**2).sum(1)[:, None]
     fitted = np.einsum("sgi,sgij,sgj->sg", p, gram, p) - 2 * (p * rhs).sum(-1)
-    return 0.5 * (total + fitted) + _prior(law, theta_Gq)
+    return 0.5 * (total + fitted) + law.prior_value(theta_Gq)
 
 
 def _reweighted(columns_Gnk: np.ndarray, losses_n: np.ndarray, loss: Loss, rounds: int = 3) -> np.ndarray:
     """[G]: the Huber objective at each grid point after some rounds of reweighted least squares."""
-    weights = np.ones(columns_Gnk.shape[:2])
+    weights = residual = loss.counted(columns_Gnk.shape[:2])
     losses = np.broadcast_to(losses_n, weights.shape)
-    residual = weights
     for _ in range(rounds):
         residual, _ = _coefficients(columns_Gnk, losses, weights, loss)
         weights = loss.weights(residual)
@@ -170,15 +172,6 @@ def nonnegative(gram: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     return best / scale
 
 
-def _prior(law: Law, theta: np.ndarray) -> np.ndarray:
-    """Half the squared distance of the exponents from their prior, [...]."""
-    value = np.zeros(theta.shape[:-1])
-    for i, prior in enumerate(law.prior):
-        if prior is not None:
-            value = value + 0.5 * ((theta[..., i] - prior[0]) / prior[1]) ** 2
-    return value
-
-
 def objective_and_gradient(
     law: Law, theta_Sq: np.ndarray, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss, rounds: int = 200
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -187,13 +180,13 @@ def objective_and_gradient(
     The gradient needs no derivative of the coefficients: they are optimal, so it vanishes (envelope theorem).
     """
     columns = law.columns(theta_Sq, inputs)
-    weights = np.ones_like(losses_Sn)
+    weights = loss.counted(losses_Sn.shape)
     for _ in range(rounds):
         residual, p = _coefficients(columns, losses_Sn, weights, loss)
         weights = loss.weights(residual)
     jacobian = _jacobian(law, theta_Sq, inputs, losses_Sn, loss, p)
-    gradient = np.einsum("snq,sn,sn->sq", jacobian, weights, residual) + _prior_slope(law, theta_Sq)
-    return loss.value(residual) + _prior(law, theta_Sq), gradient
+    gradient = np.einsum("snq,sn,sn->sq", jacobian, weights, residual) + law.prior_slope(theta_Sq)[0]
+    return loss.value(residual) + law.prior_value(theta_Sq), gradient
 
 
 def _jacobian(
@@ -204,40 +197,34 @@ def _jacobian(
     return (p[:, None, None, :] @ slopes)[..., 0, :] / (losses_Sn * loss.scale)[..., None]
 
 
-def _prior_slope(law: Law, theta: np.ndarray) -> np.ndarray:
-    slope = np.zeros_like(theta)
-    for i, prior in enumerate(law.prior):
-        if prior is not None:
-            slope[..., i] = (theta[..., i] - prior[0]) / prior[1] ** 2
-    return slope
-
-
 def polish(
     law: Law, theta_Sq: np.ndarray, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Damped Gauss-Newton on the exponents from these starts: exponents [S, q], coefficients [S, k], objective [S].
 
-    Ends when a step gains less than `tolerance` of the objective.
+    Residuals are taken relative (loss.log is for descend()). Ends when a step gains less than `tolerance` of the
+    objective.
     """
+    loss = replace(loss, log=False)
     low, high = np.array(law.bounds).T
-    prior_curvature = np.array([0.0 if prior is None else prior[1] ** -2 for prior in law.prior])
     theta = np.clip(theta_Sq, low, high)
     columns = law.columns(theta, inputs)
-    residual, p = _coefficients(columns, losses_Sn, np.ones_like(losses_Sn), loss)
-    value = loss.value(residual) + _prior(law, theta)
+    residual, p = _coefficients(columns, losses_Sn, loss.counted(losses_Sn.shape), loss)
+    value = loss.value(residual) + law.prior_value(theta)
     damping = np.full(len(theta), 1e-3)
     live = np.arange(len(theta))
     for _ in range(100):
-        y, th = losses_Sn[live], theta[live]
-        weights = loss.weights(residual[live])
-        gradient, hessian = _normal_equations(law, th, inputs, y, loss, weights, columns[live], residual[live], p[live])
-        gradient += _prior_slope(law, th)
-        hessian += np.eye(len(low)) * prior_curvature
+        y, th, mine = losses_Sn[live], theta[live], loss.of(live)
+        weights = mine.weights(residual[live])
+        gradient, hessian = _normal_equations(law, th, inputs, y, mine, weights, columns[live], residual[live], p[live])
+        slope, curvature = law.prior_slope(th)
+        gradient += slope
+        hessian += np.diag(curvature)
         step = _step(gradient, hessian, damping[live], th, low, high)
         trial = np.clip(th + step, low, high)
         trial_columns = law.columns(trial, inputs)
-        trial_residual, trial_p = _coefficients(trial_columns, y, weights, loss)
-        trial_value = loss.value(trial_residual) + _prior(law, trial)
+        trial_residual, trial_p = _coefficients(trial_columns, y, weights, mine)
+        trial_value = mine.value(trial_residual) + law.prior_value(trial)
         better = trial_value <= value[live]
         moved = live[better]
         gained = value[moved] - trial_value[better]
@@ -251,51 +238,6 @@ def polish(
         if not len(live):
             break
     return theta, p, value
-
-
-def refine(solution: Solution, inputs: Inputs, losses_n: np.ndarray, loss: Loss) -> Solution:
-    """The last digits of a single fit: BFGS on coefficients and exponents at once, from where polish() stopped.
-
-    Where most runs lie beyond the knee the Huber loss is almost absolute error, and reweighting creeps. The variables
-    are whitened by the Gauss-Newton matrix, since coefficients and exponents are nearly collinear (so the tolerance on
-    the gradient is one of the objective: its square); those at a bound stay.
-    """
-    from scipy.optimize import minimize
-
-    law = solution.law
-    k = len(law.coefficients)
-    low, high = np.array(law.bounds).T
-    begin = np.concatenate([solution.coefficients[0], solution.exponents[0]])
-    free = np.concatenate([begin[:k] > 0, (begin[k:] > low) & (begin[k:] < high)])
-    size = np.where(begin > 0, begin, 1.0)
-
-    def at(logs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All variables, residuals [n] and their derivatives by the logs of the free variables [n, free]."""
-        variables = begin.copy()
-        variables[free] = size[free] * np.exp(np.clip(logs, -3, 3))
-        theta = variables[None, k:]
-        relative = law.columns(theta, inputs)[0] / (losses_n * loss.scale)[:, None]
-        residual = relative @ variables[:k] - 1 / loss.scale
-        slopes = _jacobian(law, theta, inputs, losses_n[None], loss, variables[None, :k])[0]
-        return variables, residual, (np.concatenate([relative, slopes], axis=1) * variables)[:, free]
-
-    _, residual, slopes = at(np.zeros(free.sum()))
-    curvature = (slopes * loss.weights(residual)[:, None]).T @ slopes
-    values, vectors = np.linalg.eigh(curvature)
-    whiten = vectors / np.sqrt(np.maximum(values, 1e-9 * values.max()))
-
-    def objective(z: np.ndarray) -> tuple[float, np.ndarray]:
-        variables, residual, slopes = at(whiten @ z)
-        prior = np.concatenate([np.zeros(k), _prior_slope(law, variables[k:]) * variables[k:]])[free]
-        gradient = whiten.T @ (slopes.T @ (loss.weights(residual) * residual) + prior)
-        return float(loss.value(residual) + _prior(law, variables[k:])), gradient
-
-    found = minimize(objective, np.zeros(free.sum()), jac=True, method="BFGS", options={"gtol": 1e-6, "maxiter": 300})
-    variables = at(whiten @ found.x)[0]
-    allowed = bool(((variables[k:] >= low) & (variables[k:] <= high)).all())
-    if not allowed or not found.fun < solution.objective[0]:
-        return solution
-    return Solution(law, variables[None, k:], variables[None, :k], np.array([found.fun]))
 
 
 def _normal_equations(

@@ -16,11 +16,16 @@ SIZE_COLUMNS = ("parameters_matmul", "parameters_no_embedding", "parameters_tota
 # Rows that differ in one of these are different settings; rows that agree in all of them differ by their seeds alone.
 SETTING = ("tokens", "flops", "batch_tokens", "rate", "steps", "depth", "width", "context", "vocab", "unique_tokens")
 
+OPTIONAL_INPUTS = ("unique_tokens", "active", "total", "samples")
+
 
 @dataclass(frozen=True)
 class Runs:
     """ids [n]; compute, size (parameters), tokens, loss [n], all positive; budget [n]: index of the isoFLOP group, -1
-    for none, ascending in compute; setting [n]: rows with the same number differ by their seeds alone."""
+    for none, ascending in compute; setting [n]: rows with the same number differ by their seeds alone.
+
+    Where the table tells: unique_tokens [n], different ones among the tokens; active and total [n], parameters that a
+    token meets and all of them (sparse models); samples [n], rows or images seen."""
 
     ids: np.ndarray
     compute: np.ndarray
@@ -29,6 +34,10 @@ class Runs:
     loss: np.ndarray
     budget: np.ndarray
     setting: np.ndarray
+    unique_tokens: np.ndarray | None = None
+    active: np.ndarray | None = None
+    total: np.ndarray | None = None
+    samples: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -38,7 +47,9 @@ class Runs:
         return int(self.budget.max(initial=-1)) + 1
 
     def inputs(self) -> dict[str, np.ndarray]:
-        return {"compute": self.compute, "parameters": self.size, "tokens": self.tokens}
+        """What a law may ask for, by name; the optional ones only where the table tells them."""
+        always = {"compute": self.compute, "parameters": self.size, "tokens": self.tokens}
+        return always | {name: values for name in OPTIONAL_INPUTS if (values := getattr(self, name)) is not None}
 
     def select(self, keep: np.ndarray) -> Runs:
         """The rows of a mask or an index array, budgets numbered anew."""
@@ -53,6 +64,7 @@ class Runs:
             self.loss[keep],
             budget,
             self.setting[keep],
+            **{name: values[keep] for name in OPTIONAL_INPUTS if (values := getattr(self, name)) is not None},
         )
 
 
@@ -133,7 +145,21 @@ def admissible(table: RunTable, metric: str) -> Runs:
         losses_of(kept, metric),
         _budget_numbers(kept["budget"], compute, size),
         _setting_numbers(kept, size),
+        **_optional(kept),
     )
+
+
+def _optional(table: RunTable) -> dict[str, np.ndarray]:
+    """The optional inputs that the rows tell. Rows without unique tokens repeat nothing; the others need every row."""
+    found: dict[str, np.ndarray] = {}
+    if "unique_tokens" in table and bool((table["unique_tokens"] > 0).any()):
+        given = np.where(table["unique_tokens"] > 0, table["unique_tokens"], np.inf)
+        found["unique_tokens"] = np.minimum(given, table["tokens"])
+    sources = {"active": "parameters_active", "total": "parameters_total", "samples": "samples"}
+    for name, source in sources.items():
+        if source in table and table[source].dtype.kind == "f" and len(table) and bool((table[source] > 0).all()):
+            found[name] = table[source]
+    return found
 
 
 def _setting_numbers(table: RunTable, size: np.ndarray) -> np.ndarray:

@@ -42,6 +42,10 @@ class Valley(Law):
     def family(self) -> str:
         return "valley"
 
+    @property
+    def floors(self) -> tuple[bool, ...]:
+        return (True, False)
+
     def __init__(self, compute0: float = 1.0, size0: float = 1.0) -> None:
         self.compute0, self.size0 = compute0, size0
 
