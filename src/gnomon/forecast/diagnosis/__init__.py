@@ -16,6 +16,7 @@ from gnomon.forecast.diagnosis.ladder import FEWEST_BUDGETS, enough, rising, sha
 from gnomon.forecast.diagnosis.rows import few_steps, left_out, mixed
 from gnomon.forecast.diagnosis.survey import Survey
 from gnomon.forecast.diagnosis.targets import about_target
+from gnomon.forecast.isoflop import parabolas
 from gnomon.forecast.runs import Runs, losses_of, size_column
 from gnomon.forecast.table import RunTable
 from gnomon.forecast.values import Finding, Target
@@ -84,11 +85,10 @@ def suspicions(table: RunTable, metric: str) -> dict[str, float]:
     survey = Survey.of(table, metric)
     runs: Runs = survey.runs
     scores = {name: check(survey)[0] for name, check in CHECKS.items()}
-    scores["duplicates"] = float(np.mean([f.code == "duplicate" for f in left_out(table, metric)] or [0.0]))
+    scores["duplicates"] = float(sum(len(f.rows) for f in left_out(table, metric) if f.code == "duplicate"))
     scores["rising"] = rising(runs)
     scores["narrow_span"] = -float(np.log10(runs.compute.max() / runs.compute.min())) if len(runs) else 0.0
-    refused = [f for f in shape_findings(runs) if f.code == "unbracketed"] if runs.budgets else []
-    scores["unbracketed"] = len(refused) / max(1, runs.budgets)
+    scores["unbracketed"] = len(parabolas(runs)[1]) / max(1, runs.budgets)
     return scores
 
 

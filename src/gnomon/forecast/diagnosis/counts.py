@@ -58,7 +58,7 @@ def operations(survey: Survey) -> Suspicion:
             f"and token; check the count, its unit and which parameters are counted: {names(rows)}"
         )
         way = "high" if worst < 0 else "low"
-        effect = f"these runs stand at the wrong compute or size, and pull the forecast too {way} if they are the largest"
+        effect = f"these runs stand at the wrong compute or size, and pull the forecast too {way} if they lead"
         return suspicion, Finding("flops_inconsistent", "warning", rows, message, effect)
     if not 0.3 < middle < 6:
         message = (

@@ -14,6 +14,7 @@ from gnomon.forecast.runs import Runs
 from gnomon.forecast.values import Finding
 
 FEWEST_BUDGETS = 3
+MOST_NAMED = 4  # budgets that get a line each
 
 
 def enough(runs: Runs, metric: str, nominal: bool) -> list[Finding]:
@@ -62,10 +63,15 @@ def shape_findings(runs: Runs) -> list[Finding]:
     seeds = seed_noise(runs)
     shape = shape_of(runs, seeds)
     findings = []
-    for budget, why in shape.refused:
-        inside = runs.budget == budget
+    effect = "its best size is unknown; a minimum taken at its edge would be too high, and the forecast with it"
+    refused = [(np.flatnonzero(runs.budget == budget), why) for budget, why in shape.refused]
+    if len(refused) > MOST_NAMED:
+        rows = np.concatenate([inside for inside, _ in refused])
+        message = f"{len(refused)} of {runs.budgets} budgets do not count: {refused[0][1]}, and the like"
+        refused = []
+        findings.append(Finding("unbracketed", "warning", tuple(runs.ids[rows]), message, effect))
+    for inside, why in refused:
         message = f"budget {np.median(runs.compute[inside]):.3g} FLOPs does not count: {why}"
-        effect = "its best size is unknown; a minimum taken at its edge would be too high, and the forecast with it"
         findings.append(Finding("unbracketed", "warning", tuple(runs.ids[inside]), message, effect))
     if runs.budgets and len(shape.minima) < FEWEST_BUDGETS:
         message = (

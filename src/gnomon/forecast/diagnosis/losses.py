@@ -18,7 +18,7 @@ HIGHEST_NATS = 15.0  # a uniform guess among three million tokens
 
 def strays(survey: Survey) -> Suspicion:
     """Rows far above every other of their size and tokens: diverged, or not what they say they are."""
-    height, residual = survey.height, survey.residual
+    height, residual = survey.height, survey.local
     suspicion = float(np.minimum(height, residual / 0.01).max(initial=0.0))
     far = (height > 10) & (residual > 0.12)
     if not far.any():
@@ -63,7 +63,7 @@ def units(survey: Survey) -> Suspicion:
 def unannealed(survey: Survey) -> Suspicion:
     """Rows a few percent above the surface that have a longer run of the same size beyond them, on the surface: read in
     mid-schedule, before the rate's decay."""
-    runs, height, residual = survey.runs, survey.height, survey.residual
+    runs, height, residual = survey.runs, survey.height, survey.local
     if survey.fitted is None:
         return 0.0, None
     beyond = np.zeros(len(runs), dtype=bool)

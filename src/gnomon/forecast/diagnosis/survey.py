@@ -19,6 +19,7 @@ from gnomon.forecast.table import RunTable
 FEWEST_RUNS = 6
 MOST_FITTED = 300  # rows that the surface is fitted to
 MOST_PAIRED = 600  # rows that are compared pair by pair
+NEIGHBOURS = 6
 SMALLEST_SCALE = 1e-3  # of log loss: finer than that no surface describes runs
 
 
@@ -58,13 +59,25 @@ class Survey:
     @cached_property
     def scale(self) -> float:
         """Deviation of the rows below the surface, as a normal's, of log loss."""
-        below = -self.residual[self.residual <= 0]
-        return max(1.4826 * float(np.median(below)) if len(below) else 0.0, SMALLEST_SCALE)
+        return _lower_deviation(self.residual)
+
+    @cached_property
+    def local(self) -> np.ndarray:
+        """How far each row lies above its neighbours in size and tokens, in log loss, [n]: where the surface itself is
+        wrong, at the edges of a wide table, neighbours are off alike."""
+        if self.fitted is None or len(self.runs) > MOST_PAIRED:
+            return self.residual
+        x = np.stack([np.log(self.runs.size), np.log(self.runs.tokens)], axis=1)
+        distance = ((x[:, None] - x) ** 2).sum(-1)
+        np.fill_diagonal(distance, np.inf)
+        nearest = np.argsort(distance, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(x) - 1)]
+        usual = np.median(self.residual[nearest], axis=1)
+        return np.minimum(self.residual, self.residual - usual)
 
     @cached_property
     def height(self) -> np.ndarray:
-        """How far each row lies above the surface, in deviations, [n]."""
-        return self.residual / self.scale
+        """`local` in deviations of its lower half, [n]."""
+        return self.local / _lower_deviation(self.local)
 
     @cached_property
     def paired(self) -> np.ndarray:
@@ -81,6 +94,12 @@ class Survey:
         """Row of the table behind each admissible run, [n]."""
         where = {name: i for i, name in reversed(list(enumerate(self.table.ids())))}
         return np.array([where[name] for name in self.runs.ids], dtype=np.int64)
+
+
+def _lower_deviation(values: np.ndarray) -> float:
+    """Deviation of a normal whose lower half is that of the values."""
+    below = -values[values <= 0]
+    return max(1.4826 * float(np.median(below)) if len(below) else 0.0, SMALLEST_SCALE)
 
 
 def sample(count: int, most: int) -> np.ndarray:
