@@ -7,18 +7,22 @@ from typing import Annotated
 
 import typer
 
-from gnomon.cli.options import Json, Metric, Parameters, TargetCompute, Tokens, group, write_json
+from gnomon.cli.options import Columns, Json, Metric, Parameters, TargetCompute, Tokens, Unit, group, write_json
 
 forecast_app = group("Forecasts: laws, intervals, the registry.")
 
 
 @forecast_app.command("doctor")
-def forecast_doctor(table: Path, metric: str = "bits_per_byte_codebase") -> None:
+def forecast_doctor(
+    table: Path, metric: Metric = None, columns: Columns = None, unit: Unit = None, json_file: Json = None
+) -> None:
     """What would ruin a forecast from this table, before any fit."""
-    from gnomon.workflow.forecasting import doctor_lines
+    from gnomon.workflow.forecasting import doctor_lines, doctor_table, open_table
 
-    for line in doctor_lines(table, metric):
+    name, findings = doctor_table(open_table(table, columns, unit), metric)
+    for line in doctor_lines(findings):
         print(line)
+    write_json(json_file, {"metric": name, "findings": findings})
 
 
 @forecast_app.command("fit")
@@ -28,12 +32,14 @@ def forecast_fit(
     metric: Metric = None,
     parameters: Parameters = None,
     tokens: Tokens = None,
+    columns: Columns = None,
+    unit: Unit = None,
     json_file: Json = None,
 ) -> None:
     """Forecast a target from a run table, with every law's opinion."""
-    from gnomon.workflow.forecasting import fit_table
+    from gnomon.workflow.forecasting import fit_table, open_table
 
-    forecast, lines = fit_table(table, metric, compute, parameters, tokens)
+    forecast, lines = fit_table(open_table(table, columns, unit), metric, compute, parameters, tokens)
     for line in lines:
         print(line)
     write_json(json_file, forecast)

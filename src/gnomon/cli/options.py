@@ -19,6 +19,13 @@ TargetCompute = Annotated[float, typer.Option("--target", "--compute", help="Tra
 Metric = Annotated[str | None, typer.Option("--metric", help="The column to forecast; needed where several could be.")]
 Parameters = Annotated[float | None, typer.Option("--parameters", help="The target's size; the optimum if left out.")]
 Tokens = Annotated[float | None, typer.Option("--tokens", help="The target's tokens, beside --parameters.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="A column under another name, as OURS=THEIRS: tokens=D. May be given again."),
+]
+Unit = Annotated[
+    str | None, typer.Option("--unit", help="Of losses whose name does not say: nats, bits, bits_per_byte, perplexity.")
+]
 HOME = Path("gnomon-home")
 
 

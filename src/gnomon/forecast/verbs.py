@@ -11,12 +11,9 @@ from pathlib import Path
 
 from gnomon.common.errors import GnomonError
 from gnomon.forecast.combine import Fit, fit
+from gnomon.forecast.metrics import choose_metric
 from gnomon.forecast.table import RunTable
 from gnomon.forecast.values import Forecast, Target
-
-HOUSE_METRIC = "bits_per_byte_codebase"  # what gnomon's own ladders forecast first
-LOSS_PREFIXES = ("bits_per_byte_", "loss_nats_")
-LOSS_NAMES = ("loss", "bits_per_byte", "loss_nats")
 
 
 def sample() -> Path:
@@ -61,19 +58,11 @@ def target_of(fitted: Fit, compute: float, parameters: float | None = None, toke
 
 
 def metric_of(table: RunTable, metric: str | None = None) -> str:
-    """The metric to forecast: the one asked for; else gnomon's own first one; else the only loss in the table.
+    """The metric to forecast: the one asked for, or the likeliest loss of the table; see metrics.choose_metric.
 
-    Raises GnomonError when several losses could be meant, or none.
+    Raises GnomonError when no column is a loss.
     """
-    if metric is not None:
-        return metric
-    if HOUSE_METRIC in table:
-        return HOUSE_METRIC
-    losses = [name for name in table.columns if name in LOSS_NAMES or name.startswith(LOSS_PREFIXES)]
-    if len(losses) == 1:
-        return losses[0]
-    seen = f"it has {', '.join(losses)}" if losses else f"its columns are {', '.join(table.columns) or 'none'}"
-    raise GnomonError(f"run table: which column is the loss? {seen}; name one as metric")
+    return choose_metric(table, metric)[0]
 
 
 def _read(path: Path | str) -> RunTable:

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gnomon.common.errors import GnomonError
-from gnomon.forecast import Forecast, doctor, fit, metric_of, read, target_of
+from gnomon.forecast import Finding, Forecast, RunTable, doctor, fit, metric_of, read, target_of
+from gnomon.forecast.metrics import choose_metric
 
 if TYPE_CHECKING:
     from gnomon.recipe.values import Recipe
 
 
-def doctor_lines(path: Path, metric: str) -> Iterator[str]:
-    """One line a finding."""
-    findings = doctor(read(path), metric)
+def open_table(path: Path, columns: Sequence[str] | None = None, unit: str | None = None) -> RunTable:
+    """The run table; columns: "ours=theirs" each. Raises GnomonError when one is not of that form."""
+    pairs = [entry.partition("=") for entry in columns or ()]
+    for ours, equals, theirs in pairs:
+        if not (ours and equals and theirs):
+            raise GnomonError(f"--column {ours}{equals}{theirs}: NAME=THEIRS is expected, as in --column tokens=D")
+    return read(path, {ours: theirs for ours, _, theirs in pairs}, unit)
+
+
+def doctor_table(table: RunTable, metric: str | None) -> tuple[str, list[Finding]]:
+    """The metric that was looked at, and the findings."""
+    name, why = choose_metric(table, metric)
+    said = [Finding("metric", "note", (), why)] if why else []
+    return name, [*doctor(table, name), *said]
+
+
+def doctor_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """A line a finding, and one for what it does to a forecast."""
     for finding in findings:
-        rows = f" [{', '.join(finding.rows[:6])}{' …' if len(finding.rows) > 6 else ''}]" if finding.rows else ""
+        shown = f" [{', '.join(finding.rows[:4])}{' …' if len(finding.rows) > 4 else ''}]"
+        rows = shown if finding.rows and finding.rows[0] not in finding.message else ""
         yield f"{finding.severity:8} {finding.code}: {finding.message}{rows}"
-    yield "nothing found that would ruin a forecast" if not findings else f"{len(findings)} findings"
+        if finding.effect:
+            yield f"{'':8} effect: {finding.effect}"
+    harmful = sum(finding.severity != "note" for finding in findings)
+    yield f"{harmful} findings" if harmful else "nothing found that would ruin a forecast"
 
 
 def fit_table(
-    path: Path, metric: str | None, compute: float, parameters: float | None, tokens: float | None = None
+    table: RunTable, metric: str | None, compute: float, parameters: float | None, tokens: float | None = None
 ) -> tuple[Forecast, list[str]]:
     """Forecast a run of that compute; on the optimal allocation when parameters is None."""
-    table = read(path)
     fitted = fit(table, metric_of(table, metric))
     forecast = fitted.predict(target_of(fitted, compute, parameters, tokens))
     return forecast, forecast_lines(forecast)
@@ -41,6 +60,9 @@ def forecast_lines(forecast: Forecast) -> list[str]:
         "interval: " + ", ".join(f"{name} {share:.0%}" for name, share in forecast.shares.items()),
     ]
     lines += [f"  {c['name']:24} {c['median']:.4f}  weight {c['weight']:.2f}" for c in forecast.components]
+    if forecast.flag:
+        lines.append(f"  flag: this is noise: {forecast.flag_reason}")
+        lines.append(f"  what would mend it: {forecast.mend}")
     return lines + [f"  note: {warning}" for warning in forecast.warnings]
 
 

@@ -37,13 +37,14 @@ def units(survey: Survey) -> Suspicion:
     middle = float(np.median(runs.loss))
     if fitted is None:
         return 0.0, None
-    tolerance = max(4 * survey.scale, 0.03)
+    tolerance = min(max(3 * survey.scale, 0.03), 0.06)
     shift = np.abs(survey.residual)
-    bits = np.abs(shift - BITS) < min(tolerance, 0.12)
+    bits = np.abs(shift - BITS) < tolerance
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         power = np.abs(np.log(np.maximum(runs.loss, 1e-9)) / fitted - 1) < 2 * tolerance
         root = np.abs(np.exp(np.minimum(runs.loss, 700)) / fitted - 1) < 2 * tolerance
     exponential = (power & (runs.loss > 1.8 * fitted)) | (root & (runs.loss < fitted / 1.8))
+    exponential &= _follows(np.log(np.maximum(runs.loss, 1e-9)), fitted, exponential)
     strange = bits | exponential | ((runs.loss > 50) & (middle < 20))
     lonely = ~strange & (shift > max(4 * survey.scale, 0.05))  # others as far off: a rough table, not a unit
     suspicion = float(strange.sum() / (1 + lonely.sum()))
@@ -58,6 +59,12 @@ def units(survey: Survey) -> Suspicion:
     message = f"{len(rows)} rows hold {what} of what the others do, as if in another unit: {names(rows)}"
     effect = "a column that mixes nats, bits or perplexity has no law; convert these rows, or leave them out"
     return suspicion, Finding("mixed_units", "warning", rows, message, effect)
+
+
+def _follows(values: np.ndarray, fitted: np.ndarray, rows: np.ndarray) -> bool:
+    """Whether the values of these rows go with the surface, as a perplexity does; a diverged run's loss stands still."""
+    spread = float(np.std(fitted[rows])) if rows.any() else 0.0
+    return rows.sum() < 4 or spread < 0.03 or float(np.std(values[rows] - fitted[rows])) < 0.6 * spread
 
 
 def unannealed(survey: Survey) -> Suspicion:
