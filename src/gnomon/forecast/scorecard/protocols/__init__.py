@@ -1,0 +1,1 @@
+"""What is asked of a method, one question a file."""
