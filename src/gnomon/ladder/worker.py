@@ -57,6 +57,7 @@ class Worker:
 
     def _train(self, job: Job, sets: list[EvalSet]) -> dict[str, Any]:
         from gnomon.train.execution import decide
+        from gnomon.train.live import share_of_peak
         from gnomon.train.peak import matmul_peak
         from gnomon.train.trainer import train
 
@@ -68,7 +69,7 @@ class Worker:
             nonlocal last
             if time.monotonic() - last >= PROGRESS_EVERY_S or step == plan.steps:
                 last = time.monotonic()
-                share = {"fraction_of_peak": metrics["flops_per_s"] / peak} if peak else {}
+                share = {"fraction_of_peak": share_of_peak(metrics["flops_per_s"], peak)} if peak else {}
                 say("progress", plan.run_id, {"step": step, "steps": plan.steps, **metrics, **share})
 
         result = train(

@@ -24,10 +24,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def share_of_peak(speed: float, peak: float) -> float:
+    """At most 1: a run that is faster than the peak shows that the peak was measured while others used the cores."""
+    return speed / max(peak, speed)
+
+
 def words(row: dict[str, float], step: int, steps: int, peak: float | None) -> str:
     """A row of the metrics in one line. peak: operations per second of the model's products, None when not measured."""
     speed = row["flops_per_s"]
-    share = f" ({speed / peak:.0%} of peak)" if peak else ""
+    share = f" ({share_of_peak(speed, peak):.0%} of peak)" if peak else ""
     left = (steps - step) * row["tokens"] / step / row["tokens_per_s"]
     return (
         f"{row['bits_per_byte']:.3f} bits/byte · {row['tokens_per_s']:,.0f} tokens/s · "
