@@ -28,6 +28,11 @@ FEWEST_FOR_KNEE = 6
 # With fewer sizes the best one must stand between others; with more, the parabola through them may say that it does.
 FEWEST_FOR_EDGE = 5
 
+# How far laws of two constants stray from the minima per e-fold of compute below the top, in log loss.
+AGE = 0.002
+# A run that says less than this about a minimum only costs time.
+SMALLEST_NEARNESS = 2e-3
+
 
 @dataclass(frozen=True)
 class Parabola:
@@ -208,6 +213,28 @@ def _no_minimum(sizes: np.ndarray, best: int) -> str:
     if best == len(sizes) - 1:
         return f"the largest size ({sizes[-1]:.3g} parameters) is the best; add a larger one"
     return "loss over size has no minimum between the sizes that were run"
+
+
+def nearness(runs: Runs) -> np.ndarray:
+    """[n]: how much each run says about its budget's minimum, 1 at the best run, 0 far above it.
+
+    The same taper as a parabola's, by height instead of size: for laws fitted to all budgets at once. 1 for runs of no
+    budget.
+    """
+    weight = np.ones(len(runs))
+    slope = compute_slope(runs)
+    for budget in range(runs.budgets):
+        inside = runs.budget == budget
+        height = np.log(runs.loss[inside]) + slope * np.log(runs.compute[inside])
+        distance = np.sqrt((height - height.min()) / RISE)
+        weight[inside] = (1 - np.minimum(1.0, distance / TAPER) ** 3) ** 3
+    return weight
+
+
+def aged(deviation: np.ndarray, compute: np.ndarray) -> np.ndarray:
+    """What a law of loss over compute may take a point's deviation (of log loss) to be, seen from the largest compute:
+    laws bend in ways that two constants do not follow, by AGE for every e-fold below the top."""
+    return np.hypot(deviation, AGE * np.abs(np.log(np.asarray(compute) / np.max(compute))))
 
 
 def scatter_variance(fitted: list[Parabola], seed_variance: float) -> float:

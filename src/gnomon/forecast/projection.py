@@ -101,10 +101,8 @@ def _best_of_grid(law: Law, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss, s
 
 
 def _grid(law: Law) -> np.ndarray:
-    """[G, q]: exponents spaced evenly in their logarithm over the bounds."""
-    points = {1: 40, 2: 14}.get(len(law.exponents), 7)
-    axes = [np.geomspace(lo, hi, points) for lo, hi in law.bounds]
-    return np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")], axis=-1)
+    """[G, q]: every combination of the values where a search begins."""
+    return np.stack([a.ravel() for a in np.meshgrid(*law.grid(), indexing="ij")], axis=-1)
 
 
 def _grid_objective(law: Law, theta_Gq: np.ndarray, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss) -> np.ndarray:

@@ -78,6 +78,11 @@ class Law:
         ]
         return np.stack(pairs, axis=-1)
 
+    def grid(self) -> list[np.ndarray]:
+        """Values of each exponent where a search begins: spaced evenly in their logarithm over the bounds."""
+        points = {1: 40, 2: 14}.get(len(self.exponents), 7)
+        return [np.geomspace(low, high, points) for low, high in self.bounds]
+
     @property
     def floors(self) -> tuple[bool, ...]:
         """Which coefficients are constants of the loss: their column is one everywhere."""
