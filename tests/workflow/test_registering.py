@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gnomon import cli
+from gnomon.forecast import read
 from gnomon.registry import Registry, flops_before
 from gnomon.workflow.registering import Wish, register_table
 
@@ -38,7 +39,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A home with one sealed forecast, and what registering printed."""
     folder = tmp_path_factory.mktemp("outside")
     wish = Wish(table_of(folder), 1e22, name="our 7B", deadline="2999-01-31", tuning_flops=5e18)
-    return folder, "\n".join(register_table(wish, folder))
+    return folder, "\n".join(register_table(wish, read(wish.table), folder))
 
 
 @pytest.fixture

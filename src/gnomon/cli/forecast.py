@@ -53,9 +53,12 @@ def forecast_plot(
     metric: Metric = None,
     parameters: Parameters = None,
     tokens: Tokens = None,
+    columns: Columns = None,
+    unit: Unit = None,
 ) -> None:
     """Draw a forecast: runs and interval, what each law says and leaves over, what would have been said earlier."""
+    from gnomon.workflow.forecasting import open_table
     from gnomon.workflow.picturing import plot
 
-    for line in plot(table, compute, out, metric, parameters, tokens):
+    for line in plot(open_table(table, columns, unit), table.name, compute, out, metric, parameters, tokens):
         print(line)

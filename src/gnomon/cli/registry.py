@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gnomon.cli.forecast import forecast_app
-from gnomon.cli.options import HOME, Home, Json, Metric, Overrides, Parameters, Tokens, write_json
+from gnomon.cli.options import HOME, Columns, Home, Json, Metric, Overrides, Parameters, Tokens, Unit, write_json
 
 Prefix = Annotated[str, typer.Argument(metavar="ENTRY", help="Hash of the forecast, or the start of it.")]
 Authority = Annotated[
@@ -28,6 +28,8 @@ def forecast_register(
     definition: Annotated[str, typer.Option("--definition", help="Which number counts as the outcome.")] = "",
     deadline: Annotated[str, typer.Option("--deadline", help="Day by which the outcome is known, YYYY-MM-DD.")] = "",
     tuning: Annotated[float, typer.Option("--tuning-flops", min=0, help="Spent on tuning before, in FLOPs.")] = 0.0,
+    columns: Columns = None,
+    unit: Unit = None,
     home: Home = HOME,
 ) -> None:
     """Seal a forecast: of any run, from a table (--target), or of a gnomon recipe's target from its finished ladder."""
@@ -35,15 +37,18 @@ def forecast_register(
     from gnomon.workflow.registering import Wish, is_table, register_table
 
     if is_table(what, target is not None):
+        from gnomon.workflow.forecasting import open_table
+
         if target is None:
             raise GnomonError(f"{what} is taken as a table of runs; --target FLOPS says how big the run to forecast is")
         if overrides:
             raise GnomonError(f"{overrides[0]}: overrides belong to a recipe, and {what} is taken as a table of runs")
         wish = Wish(Path(what), target, metric, parameters, tokens, name, definition, deadline, tuning)
-        lines = register_table(wish, home)
+        lines = register_table(wish, open_table(wish.table, columns, unit), home)
     else:
         given = {"--metric": metric, "--parameters": parameters, "--tokens": tokens, "--name": name}
         given |= {"--target": target, "--definition": definition, "--deadline": deadline, "--tuning-flops": tuning}
+        given |= {"--column": columns, "--unit": unit}
         for option, value in given.items():
             if value:
                 raise GnomonError(

@@ -12,6 +12,7 @@ from gnomon.figures.svg import Drawing
 from gnomon.figures.text import text_width
 
 MOST_ROWS = 10
+RULER = 0.68  # on narrow paper a row's ruler stands this far down, below its name
 REACH = 2.2  # the ruler goes this many half-widths to either side, when a law lies that far out
 
 
@@ -33,7 +34,7 @@ def forms(rows: tuple[FormRow, ...], combined: Interval, unit: str = "") -> Pict
     first = ordered[0]
     alt = (
         f"{first.name} counts most, with weight {percent(first.weight)}; it says {first.median:.3f}. "
-        f"All {len(rows)} laws together say {combined.median:.3f} {unit}, "
+        f"All {len(rows)} laws together say {combined.median:.3f}{' ' + unit if unit else ''}, "
         f"90 % between {combined.low90:.3f} and {combined.high90:.3f}."
     )
     rest = ordered[MOST_ROWS:]
@@ -50,16 +51,18 @@ def _draw(rows: list[FormRow], rest: list[FormRow], combined: Interval, unit: st
     ticks = linear_ticks(low, high, 4 if variant.narrow else 6)
     edge = max(text_width(tick_text(t, ticks), font) for t in ticks) / 2
     x = Scale(low, high, column + edge, variant.width - edge)
-    for outer, inner, kind in (
+    for low, high, kind in (
         (combined.low90, combined.high90, "band-outer"),
         (combined.low50, combined.high50, "band-inner"),
     ):
-        drawing.rect(x(outer), top, x(inner) - x(outer), ground - top, kind)
+        for start, end in _bands(len(rows), top, ground, block, variant):
+            drawing.rect(x(low), start, x(high) - x(low), end - start, kind)
     for tick in ticks:
         drawing.line(x(tick), ground, x(tick), ground + 4, "axis")
         drawing.text(x(tick), ground + 4 + font * 0.95, tick_text(tick, ticks), font, "soft", "middle")
     drawing.line(x.start, ground, x.end, ground, "axis")
-    drawing.line(x(combined.median), top, x(combined.median), ground, "curve")
+    for start, end in _bands(len(rows), top, ground, block, variant):
+        drawing.line(x(combined.median), start, x(combined.median), end, "curve")
     text = f"all together: {combined.median:.3f} {unit}".strip()
     half = text_width(text, font, True) / 2
     middle = min(max(x(combined.median), half), variant.width - half)
@@ -71,6 +74,14 @@ def _draw(rows: list[FormRow], rest: list[FormRow], combined: Interval, unit: st
         share = percent(sum(row.weight for row in rest))
         drawing.text(0, ground + font * 3.9, f"{len(rest)} more laws, {share} of the weight together", font, "soft")
     return drawing
+
+
+def _bands(rows: int, top: float, ground: float, block: float, variant: Variant) -> list[tuple[float, float]]:
+    """Where the interval is drawn: behind all rows, or, where names stand above the rulers, behind each ruler."""
+    if not variant.narrow:
+        return [(top, ground)]
+    middles = [top + (index + RULER) * block for index in range(rows)]
+    return [(middle - variant.font * 0.95, middle + variant.font * 0.95) for middle in middles]
 
 
 def _band_words(drawing: Drawing, combined: Interval, x: Scale, top: float, font: float, width: float) -> None:
@@ -101,18 +112,19 @@ def _row(
 ) -> None:
     drawing.text(0, top + font * 1.25, row.name, font, "strong" if best else "label")
     if variant.narrow:
-        drawing.text(variant.width, top + font * 1.25, _words(row).split(" off when")[0], font, "soft", "end")
+        drawing.text(variant.width, top + font * 1.25, f"weight {percent(row.weight)}", font, "soft", "end")
     else:
         drawing.text(0, top + font * 2.45, _words(row), font, "soft")
-    y = top + block * (0.68 if variant.narrow else 0.5)
+    y = top + block * (RULER if variant.narrow else 0.5)
     drawing.line(x.start, y, x.end, y, "grid")
     inside = x.holds(row.median)
     place = min(max(x(row.median), x.start), x.end)
     radius = 3.0 + 6.0 * row.weight**0.5
     tip = f"{row.name} says {row.median:.4f}, {_words(row)}"
     drawing.dot(place, y, radius, "dot-strong" if inside else "dot-hollow", tip)
-    arrow = "" if inside else (" →" if row.median > x.high else " ←")
-    text = f"{row.median:.3f}{arrow}"
+    text = f"{row.median:.3f}"
+    if not inside:
+        text = f"{text} →" if row.median > x.high else f"← {text}"
     right = place + radius + 6
     if right + text_width(text, font) <= variant.width - 2:
         drawing.text(right, y + font * 0.35, text, font, "label")

@@ -78,13 +78,14 @@ def _draw(cuts: tuple[Cut, ...], target_ratio: float | None, variant: Variant) -
     if far:
         lines = [("the target,", "accent strong"), (f"{power(far[0])} times out", "accent strong")]
         label(frame.drawing, frame.placer, (frame.x(far[0]), frame.area.top + 14), lines, variant.font, 180)
-    label(frame.drawing, frame.placer, (frame.area.left + 12, zero), [("what came", "accent")], variant.font, 60)
     for (mark, cut), index in zip(marks, range(len(cuts)), strict=True):
         text = (
             f"seen up to {power(cut.compute)}" if variant.narrow else f"from {cut.runs} runs up to {power(cut.compute)}"
         )
         last = index in (0, len(cuts) - 1)
         label(frame.drawing, frame.placer, mark, [(text, "label")], variant.font, 20, optional=not last)
+    free = frame.x((max(look.ratio for look in looks) * high) ** 0.5)
+    label(frame.drawing, frame.placer, (free, zero), [("what came", "accent")], variant.font, 90)
     return frame.drawing
 
 

@@ -59,6 +59,7 @@ class LossTable:
     sealed: bool = True  # False: the forecast was never registered, and is called a fit
     best: str = "best of its budget"  # what a minimum is called, and what the other dots are
     other: str = "a small model"
+    top: float | None = None  # dots above this loss are drawn hollow at the upper edge, so that the rest has room
 
 
 def loss_forecast(table: LossTable) -> Picture:
@@ -82,7 +83,7 @@ def _alt(table: LossTable) -> str:
 def _axes(table: LossTable, variant: Variant) -> tuple[Axis, Axis]:
     target = table.target_compute
     computes = [p.compute / target for p in table.points] + [1.0]
-    losses = [p.loss for p in table.points]
+    losses = [p.loss for p in table.points if table.top is None or p.loss <= table.top]
     if table.forecast is not None:
         losses += [table.forecast.low90, table.forecast.high90]
     if table.outcome is not None:
@@ -134,11 +135,14 @@ def _law(frame: Plot, table: LossTable) -> None:
 def _rungs(frame: Plot, table: LossTable) -> None:
     for point in sorted(table.points, key=lambda p: p.minimum):
         x, y = frame.x(point.compute / table.target_compute), frame.y(point.loss)
+        above = y < frame.area.top
         name = f"{point.name}: " if point.name else ""
         size = f"{count(point.parameters)} parameters, " if point.parameters else ""
         size += f"{count(point.tokens)} tokens, " if point.tokens else ""
         tip = f"{name}{size}{power(point.compute)} FLOPs: {point.loss:.3f} {table.unit}"
-        frame.drawing.dot(x, y, 5 if point.minimum else 3.6, "dot-strong" if point.minimum else "dot-faint", tip)
+        y = max(y, frame.area.top)
+        kind = "dot-hollow" if above else "dot-strong" if point.minimum else "dot-faint"
+        frame.drawing.dot(x, y, 5 if point.minimum else 3.6, kind, tip)
         frame.placer.avoid(x, y, 2)
 
 
@@ -181,7 +185,7 @@ def _labels(frame: Plot, table: LossTable, variant: Variant) -> None:
         middle = sorted(minima, key=lambda p: p.compute)[len(minima) // 2]
         mark = (frame.x(middle.compute / share), frame.y(middle.loss))
         label(frame.drawing, frame.placer, mark, [(table.best, "label")], size, 225)
-    others = [p for p in table.points if not p.minimum]
+    others = [p for p in table.points if not p.minimum and frame.y.holds(p.loss)]
     if others:
         highest = max(others, key=lambda p: p.loss)
         mark = (frame.x(highest.compute / share), frame.y(highest.loss))

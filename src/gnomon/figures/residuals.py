@@ -63,7 +63,7 @@ def _draw(panels: tuple[ResidualPanel, ...], variant: Variant) -> Drawing:
         row, column = divmod(index, columns)
         x0, y0 = left + column * (width + 30), top + row * (title + height + gap) + title
         x = Scale(low, high, x0, x0 + width, log=True)
-        y = Scale(-reach, reach, y0 + height, y0)
+        y = Scale(-reach, reach, y0 + height - 5, y0 + 5)
         for tick, text in zip(ticks, texts, strict=True):
             drawing.line(x0, y(tick), x0 + width, y(tick), "axis" if tick == 0 else "grid")
             if column == 0:

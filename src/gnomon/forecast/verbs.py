@@ -17,7 +17,7 @@ from gnomon.forecast.values import Forecast, Target
 
 
 def sample() -> Path:
-    """The shipped table: 23 runs of gnomon's quickstart ladder, seed 1, of 5e10 to 8e11 FLOPs, read on two held-out sets.
+    """The shipped table: 23 runs of gnomon's quickstart ladder, seed 1: 5e10 to 8e11 FLOPs, two held-out sets.
 
     Its target, 2.5e13 FLOPs, was trained after the forecast was sealed; docs/forecast.md tells what came.
     """
@@ -35,7 +35,7 @@ def forecast(
 
     table: runs, or the file that holds them. target: a Target, or training FLOPs; then parameters (default: the best
     size for that compute) and tokens (default: as many as the compute pays for) may be given. metric: the column to
-    forecast, in its unit; default: see metric_of. Raises GnomonError with the first thing that rules a forecast out.
+    forecast, in its unit; default: the likeliest loss. Raises GnomonError with what rules a forecast out.
     """
     runs = table if isinstance(table, RunTable) else _read(table)
     fitted = fit(runs, metric_of(runs, metric))
@@ -58,10 +58,7 @@ def target_of(fitted: Fit, compute: float, parameters: float | None = None, toke
 
 
 def metric_of(table: RunTable, metric: str | None = None) -> str:
-    """The metric to forecast: the one asked for, or the likeliest loss of the table; see metrics.choose_metric.
-
-    Raises GnomonError when no column is a loss.
-    """
+    """The metric to forecast: the one asked for, else the likeliest loss; see metrics.choose_metric."""
     return choose_metric(table, metric)[0]
 
 

@@ -54,8 +54,9 @@ def fit_table(
 def forecast_lines(forecast: Forecast) -> list[str]:
     """A forecast in words: the number, its interval, what the interval is made of, what each law said."""
     q = forecast.quantiles
+    number = f"{forecast.median:.4f} {forecast.unit}".strip()
     lines = [
-        f"{forecast.metric}: {forecast.median:.4f} {forecast.unit}, 90 % between {q['0.05']:.4f} and {q['0.95']:.4f} "
+        f"{forecast.metric}: {number}, 90 % between {q['0.05']:.4f} and {q['0.95']:.4f} "
         f"(± {forecast.half_width_pct:.1f} %); the best rung has {forecast.last_point:.4f}",
         "interval: " + ", ".join(f"{name} {share:.0%}" for name, share in forecast.shares.items()),
     ]

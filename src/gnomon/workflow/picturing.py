@@ -73,26 +73,26 @@ def draw(
 
 
 def plot(
-    path: Path,
+    table: RunTable,
+    source: str,
     compute: float,
     out: Path,
     metric: str | None = None,
     parameters: float | None = None,
     tokens: float | None = None,
 ) -> Iterator[str]:
-    """Write the pictures and the page into out; a line a file."""
-    from gnomon.forecast import read
+    """Write the pictures and the page into out; a line a file. source: what the table is called."""
     from gnomon.report.forecast_page import render_forecast
     from gnomon.workflow.forecasting import forecast_lines
 
-    drawn = draw(read(path), compute, metric, parameters, tokens)
+    drawn = draw(table, compute, metric, parameters, tokens)
     yield forecast_lines(drawn.forecast)[0]
     for name, picture in drawn.pictures.items():
         write_text(out / f"{name}.svg", standalone(picture.wide))
         yield f"{out / name}.svg: {picture.alt}"
     if "history" not in drawn.pictures:
         yield "no history: no part of the table is enough for a law of its own"
-    write_text(out / "forecast.html", render_forecast(path.name, drawn.forecast, drawn.fit.runs, drawn.pictures))
+    write_text(out / "forecast.html", render_forecast(source, drawn.forecast, drawn.fit.runs, drawn.pictures))
     yield f"{out / 'forecast.html'}: all of them on one page; point at a run to see its name"
 
 
@@ -123,6 +123,7 @@ def loss_table(fitted: Fit, target: Target, forecast: Forecast) -> LossTable:
         for c, at in zip(computes, _path(fitted, target, computes), strict=True)
     )
     grouped = bool((runs.budget >= 0).any())
+    highest, lowest = float(runs.loss[best].max()), min(float(runs.loss.min()), forecast.quantiles["0.05"])
     return LossTable(
         points,
         law,
@@ -132,6 +133,7 @@ def loss_table(fitted: Fit, target: Target, forecast: Forecast) -> LossTable:
         sealed=False,
         best="best of its budget" if grouped else "best so far",
         other="a run",
+        top=highest + 0.4 * (highest - lowest),
     )
 
 

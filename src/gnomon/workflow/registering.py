@@ -67,14 +67,14 @@ def is_table(what: str, target_given: bool) -> bool:
     return False
 
 
-def register_table(wish: Wish, home: Path) -> Iterator[str]:
+def register_table(wish: Wish, table: RunTable, home: Path) -> Iterator[str]:
     """Seal the forecast of a target from anybody's table; lines for people."""
-    from gnomon.forecast import fit, metric_of, read, target_of
+    from gnomon.forecast import fit, target_of
+    from gnomon.forecast.metrics import choose_metric
     from gnomon.workflow.forecasting import forecast_lines
 
     _check_deadline(wish.deadline)
-    table = read(wish.table)
-    metric = metric_of(table, wish.metric)
+    metric, why = choose_metric(table, wish.metric)
     fitted = fit(table, metric)
     forecast = fitted.predict(target_of(fitted, wish.compute, wish.parameters, wish.tokens))
     body = outside_body(wish, table, forecast)
@@ -82,6 +82,8 @@ def register_table(wish: Wish, home: Path) -> Iterator[str]:
     earlier = registry.first(body["target_hash"])
     entry = registry.register(body)
     target = forecast.target
+    if why:
+        yield why
     yield f"{wish.table}: taken as a table of {len(table)} runs; the target's trainer is not gnomon"
     yield (
         f"sealed as {entry.hash[:12]} in {registry.path}: {body['target']['name']}, {metric} at "
