@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-import gnomon.cli.registry  # noqa: F401  (adds its verbs to forecast_app)
+import gnomon.cli.registry
+import gnomon.cli.scorecard  # noqa: F401  (adds its verb to forecast_app)
 from gnomon.cli.bench import bench_app
 from gnomon.cli.forecast import forecast_app
 from gnomon.cli.ladder import corpus_app, ladder_app, recipe_app

@@ -75,12 +75,14 @@ class TaskQuestion:
 class Method(Protocol):
     """name: the key of its column. learned_from: sources that its learned part saw. leaves_out: forecast() leaves
     question.source out of the learned part. conformal: its intervals are made by the scorecard from its errors on the
-    other sources (conformal.py); its own quantiles are then ignored."""
+    other sources (conformal.py); its own quantiles are then ignored. only_tasks: it answers nothing about losses.
+    """
 
     name: str
     learned_from: tuple[str, ...]
     leaves_out: bool
     conformal: bool
+    only_tasks: bool
 
     def forecast(self, question: Question) -> Answer: ...
 
@@ -100,6 +102,7 @@ class Baseline:
     learned_from: tuple[str, ...] = ()
     leaves_out = False
     conformal = False
+    only_tasks = False
 
     def curve(self, x: np.ndarray, y: np.ndarray, at: np.ndarray, source: str) -> np.ndarray | None:
         return None

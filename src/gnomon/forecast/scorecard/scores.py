@@ -131,7 +131,7 @@ def coverage(rows: Sequence[Row]) -> dict[str, Any] | None:
         }
         result[str(nominal)] = float(np.mean([np.mean(hits) for hits in inside.values()]))
         result[f"test_{nominal}"] = clustered_test(
-            [np.mean(hits) - nominal / 100 for hits in inside.values()], [g[0].source for g in families.values()]
+            [float(np.mean(hits)) - nominal / 100 for hits in inside.values()], [g[0].source for g in families.values()]
         )
         half = [np.median([_half_width(r, nominal) for r in g]) for g in families.values()]
         result[f"half_width_{nominal}"] = float(np.mean(half))
@@ -166,8 +166,6 @@ def clustered_test(excess: Sequence[float], sources: Sequence[str]) -> dict[str,
         return {"p": None, "rejected": None, "sources": count}
     spread = float(sums.std(ddof=1) * math.sqrt(count))
     total = float(sums.sum())
-    if spread == 0.0:
-        p = 1.0 if total == 0.0 else 0.0
-    else:
-        p = float(2 * student.sf(abs(total) / spread, count - 1))
+    exact = 1.0 if total == 0.0 else 0.0  # all sums equal: there is no spread to test against
+    p = float(2 * student.sf(abs(total) / spread, count - 1)) if spread > 0 else exact
     return {"p": p, "rejected": p < 0.05, "sources": count}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +28,7 @@ def curve_errors(method: Method, curves: Sequence[Curve], tick: Tick = lambda _:
     return errors
 
 
-def summary(
-    errors: dict[str, float], bnsl: dict[str, float] | None, domains: dict[str, str]
-) -> dict[str, float | int | None | dict[str, float]]:
+def summary(errors: dict[str, float], bnsl: dict[str, float] | None, domains: dict[str, str]) -> dict[str, Any]:
     """Mean and median over curves; beats_bnsl: share of curves with a smaller error than BNSL's; by_domain: means."""
     values = np.array(list(errors.values()))
     beats = float(np.mean([errors[n] < bnsl[n] for n in errors])) if bnsl and errors else None
