@@ -44,9 +44,11 @@ SAME_CAUSE = (
     ("mixed_units", "crossing"),
     ("stray", "crossing"),
     ("untuned", "crossing"),
-    ("looks_unannealed", "crossing"),
+    ("crossing", "looks_unannealed"),
+    ("untuned", "looks_unannealed"),
     ("no_signal", "crossing"),
     ("no_signal", "looks_unannealed"),
+    ("rising_loss", "no_signal"),
     ("rising_loss", "crossing"),
     ("rising_loss", "looks_unannealed"),
 )

@@ -44,7 +44,8 @@ def span(runs: Runs) -> list[Finding]:
         message = f"compute spans only a factor of {reach:.2g}; laws that differ far out look alike over less than 10"
         effect = "exponent and floor are not told apart: the forecast may be off either way, more with every decade"
         findings.append(Finding("narrow_span", "warning", (), message, effect))
-    if rising(runs) > 0:
+    upward = rising(runs)
+    if upward * np.sqrt(max(len(runs) - 2, 0)) > 2.5 * np.sqrt(1 - min(upward**2, 1.0)):
         message = "loss rises with compute; check the columns, or the rate at the larger sizes"
         effect = "no law rises: the forecast is flat at about the table's mean and too low if the rise is real"
         findings.append(Finding("rising_loss", "warning", (), message, effect))

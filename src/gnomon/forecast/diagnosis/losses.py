@@ -13,6 +13,7 @@ from gnomon.forecast.diagnosis.survey import Survey, names
 from gnomon.forecast.values import Finding
 
 BITS = float(np.log(1 / np.log(2)))  # log of 1.4427
+ROUGH = 0.05  # scatter of log loss beyond which a factor of 1.44 is no sign of a unit
 HIGHEST_NATS = 15.0  # a uniform guess among three million tokens
 
 
@@ -35,7 +36,11 @@ def units(survey: Survey) -> Suspicion:
     if not len(runs):
         return 0.0, None
     middle = float(np.median(runs.loss))
-    if fitted is None:
+    if middle > HIGHEST_NATS:
+        message = f"{survey.metric} is about {middle:.3g}: a perplexity, not a loss; give --unit perplexity"
+        effect = "a power law fits the logarithm; fitted to the perplexity itself the forecast is far too low"
+        return float(len(runs)), Finding("perplexity", "warning", (), message, effect)
+    if fitted is None or survey.scale > ROUGH:
         return 0.0, None
     tolerance = min(max(3 * survey.scale, 0.03), 0.06)
     shift = np.abs(survey.residual)
@@ -49,20 +54,16 @@ def units(survey: Survey) -> Suspicion:
     lonely = ~strange & (shift > max(4 * survey.scale, 0.05))  # others as far off: a rough table, not a unit
     suspicion = float(strange.sum() / (1 + lonely.sum()))
     if not strange.any() or (lonely.sum() > strange.sum() and not exponential.any()):
-        if middle > HIGHEST_NATS:
-            message = f"{survey.metric} is about {middle:.3g}: a perplexity, not a loss; give --unit perplexity"
-            effect = "a power law fits the logarithm; fitted to the perplexity itself the forecast is far too low"
-            return suspicion, Finding("perplexity", "warning", (), message, effect)
         return suspicion, None
     rows = tuple(runs.ids[strange])
     what = "the exponential" if exponential.any() else "1.44 times"
-    message = f"{len(rows)} rows hold {what} of what the others do, as if in another unit: {names(rows)}"
+    message = f"{len(rows)} rows hold {what} of what the others do, as if in another unit, or diverged: {names(rows)}"
     effect = "a column that mixes nats, bits or perplexity has no law; convert these rows, or leave them out"
     return suspicion, Finding("mixed_units", "warning", rows, message, effect)
 
 
 def _follows(values: np.ndarray, fitted: np.ndarray, rows: np.ndarray) -> bool:
-    """Whether the values of these rows go with the surface, as a perplexity does; a diverged run's loss stands still."""
+    """Whether these rows go with the surface, as a perplexity does; the loss of diverged runs stands still."""
     spread = float(np.std(fitted[rows])) if rows.any() else 0.0
     return rows.sum() < 4 or spread < 0.03 or float(np.std(values[rows] - fitted[rows])) < 0.6 * spread
 
@@ -133,14 +134,10 @@ def _off_course(survey: Survey, name: str, said: str) -> Suspicion:
     distance = u - course
     if np.abs(distance).max() < 0.2:
         return 0.0, None
-    design = np.stack([np.ones(len(u)), distance, distance**2], axis=1)
-    beta, *_ = np.linalg.lstsq(design, y, rcond=None)
-    rest = y - design @ beta
-    variance = float(rest @ rest) / max(1, len(y) - 3) * np.linalg.pinv(design.T @ design)[2, 2]
-    t = float(beta[2] / np.sqrt(max(variance, 1e-16)))
-    cost = beta[1] * distance + beta[2] * distance**2
-    bad = (y > np.maximum(3 * survey.scale, 0.004)) & (cost > 0.003)
-    if t < 4 or beta[2] <= 0 or not bad.any():
+    # All rates off to one side: the square alone. Off to both: a parabola whose vertex may lie elsewhere.
+    t, cost = max((_parabola_t(distance, y, linear) for linear in (False, True)), key=lambda found: found[0])
+    bad = (y > max(3 * survey.scale, 0.004)) & (cost > 0.003)
+    if t < 4 or not bad.any():
         return max(t, 0.0), None
     rows = tuple(survey.runs.ids[usable][bad])
     message = (
@@ -149,6 +146,15 @@ def _off_course(survey: Survey, name: str, said: str) -> Suspicion:
     )
     effect = "an untuned run can only be worse: it lifts the law where it stands; fit with the lower edge, or retune"
     return t, Finding("untuned", "warning", rows, message, effect)
+
+
+def _parabola_t(x: np.ndarray, y: np.ndarray, linear: bool) -> tuple[float, np.ndarray]:
+    """t of the square in y = a (+ b x) + c x^2, and what the parabola adds at each x; 0 where it opens downwards."""
+    design = np.stack([np.ones(len(x)), *([x] if linear else []), x**2], axis=1)
+    beta = np.linalg.lstsq(design, y, rcond=None)[0]
+    rest = y - design @ beta
+    variance = float(rest @ rest) / max(1, len(y) - design.shape[1]) * np.linalg.pinv(design.T @ design)[-1, -1]
+    return max(0.0, float(beta[-1] / np.sqrt(max(variance, 1e-16)))), design[:, 1:] @ beta[1:]
 
 
 def crossing(survey: Survey) -> Suspicion:
@@ -164,7 +170,8 @@ def crossing(survey: Survey) -> Suspicion:
     noise = max(survey.scale, 0.002)
     suspicion = float(np.sort(np.maximum(excess, 0))[-max(1, len(some) // 25) :].mean() / noise)
     bad = (excess > 4 * noise) & (excess > 0.008)
-    if not bad.any():
+    longest = (n[:, None] != n) | (d[:, None] >= d)
+    if not (bad & longest.all(1)).any():  # only runs that others of their size go beyond: checkpoints, see unannealed()
         return suspicion, None
     rows = tuple(runs.ids[some][bad])
     message = (

@@ -33,6 +33,13 @@ FEATURES = (
     "span",  # decades of compute in the table
     "smallest",  # log10 of the smallest size
     "range",  # decades of size in the table
+    "size_exponent",  # how far alpha and beta lie from 0.34, in log
+    "token_exponent",
+    "floor",  # the fitted floor as a share of the forecast
+    "held",  # log ratio of the free and the held surface at the target
+    "count",  # log of the runs
+    "median_size",  # log10 of the median size of the upper half of compute
+    "top",  # mean residual of the upper quarter of compute, log loss
 )
 
 
@@ -98,6 +105,13 @@ class Outlook:
             math.log10(runs.compute.max() / runs.compute.min()),
             math.log10(runs.size.min()),
             math.log10(runs.size.max() / runs.size.min()),
+            abs(math.log(max(self.fits[0].exponents[0, 0], 1e-3) / 0.34)),
+            abs(math.log(max(self.fits[0].exponents[0, 1], 1e-3) / 0.34)),
+            self.fits[0].coefficients[0, 0] / math.exp(told[0]),
+            told[0] - told[2],
+            math.log(len(runs)),
+            math.log10(np.median(runs.size[runs.compute >= np.median(runs.compute)])),
+            float(self.residual[runs.compute >= np.quantile(runs.compute, 0.75)].mean()),
         )
         return np.clip(np.array(values), -20, 20)
 
