@@ -93,7 +93,7 @@ def _searched(
 
 
 def _best_of_grid(law: Law, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss, starts: int) -> np.ndarray:
-    """[S, starts, q]: the best points of the grid, no two of them neighbours of a better one."""
+    """[S, starts, q]: the best points of the grid."""
     theta_Gq = _grid(law)
     value_SG = _grid_objective(law, theta_Gq, inputs, losses_Sn, loss)
     best_St = np.argsort(value_SG, axis=1, kind="stable")[:, : min(starts, len(theta_Gq))]
@@ -231,7 +231,7 @@ def polish(
         damping[live] = np.where(better, damping[live] * 0.2, damping[live] * 8)
         settled = np.zeros(len(live), dtype=bool)
         settled[better] = gained <= tolerance * np.abs(value[moved])
-        settled |= (np.abs(trial - th) <= 1e-9 * th).all(1)
+        settled |= (np.abs(trial - th) <= 1e-9 * np.abs(th)).all(1)
         live = live[~(settled | (damping[live] > 1e8))]
         if not len(live):
             break

@@ -43,6 +43,8 @@ class Law:
     exponents: tuple[str, ...]
     bounds: tuple[tuple[float, float], ...]
     prior: tuple[tuple[float, float] | None, ...]
+    # By how much of log loss it may stray from runs for every e-fold of compute that they lie below the largest.
+    stray: float = 0.0
 
     @property
     def family(self) -> str:
@@ -79,9 +81,10 @@ class Law:
         return np.stack(pairs, axis=-1)
 
     def grid(self) -> list[np.ndarray]:
-        """Values of each exponent where a search begins: spaced evenly in their logarithm over the bounds."""
+        """Values of each exponent where a search begins: spaced evenly over the bounds, in their logarithm where
+        they are positive."""
         points = {1: 40, 2: 14}.get(len(self.exponents), 7)
-        return [np.geomspace(low, high, points) for low, high in self.bounds]
+        return [(np.geomspace if low > 0 else np.linspace)(low, high, points) for low, high in self.bounds]
 
     @property
     def floors(self) -> tuple[bool, ...]:
