@@ -13,6 +13,7 @@ from gnomon.forecast.diagnosis.survey import Survey, names
 from gnomon.forecast.values import Finding
 
 BITS = float(np.log(1 / np.log(2)))  # log of 1.4427
+SAME_SIZE = 0.06  # of log size: runs within it are taken for one size
 ROUGH = 0.05  # scatter of log loss beyond which a factor of 1.44 is no sign of a unit
 HIGHEST_NATS = 15.0  # a uniform guess among three million tokens
 
@@ -69,20 +70,19 @@ def _follows(values: np.ndarray, fitted: np.ndarray, rows: np.ndarray) -> bool:
 
 
 def unannealed(survey: Survey) -> Suspicion:
-    """Rows a few percent above the surface that have a longer run of the same size beyond them, on the surface: read in
-    mid-schedule, before the rate's decay."""
+    """Rows a few percent above a chord between shorter and longer runs of their size, or above their neighbours, with a
+    longer run beyond them: read in mid-schedule, before the rate's decay."""
     runs, height, residual = survey.runs, survey.height, survey.local
     if survey.fitted is None:
         return 0.0, None
-    beyond = np.zeros(len(runs), dtype=bool)
-    for size in np.unique(runs.size):
-        inside = np.flatnonzero(runs.size == size)
-        beyond[inside] = runs.tokens[inside] < 0.98 * runs.tokens[inside].max()
+    chord, beyond = _chords(np.log(runs.size), np.log(runs.tokens), np.log(runs.loss))
+    known = chord[np.isfinite(chord)]
+    some = residual[beyond] if beyond.sum() > 3 else residual
+    high = float(np.quantile(some, 0.9) - np.median(some))
+    suspicion = 2 * (float(np.quantile(known, 0.85)) if len(known) > 3 else 0.0) + high
+    typical = float(np.quantile(np.abs(known), 0.4)) if len(known) > 3 else np.inf
     above = beyond & (height > 4) & (residual > 0.01)
-    last = ~beyond
-    gap = float(np.median(height[beyond]) - np.median(height[last])) if beyond.any() and last.any() else 0.0
-    top = np.sort(height[beyond])[-max(1, int(beyond.sum()) // 5) :].mean() if beyond.any() else 0.0
-    suspicion = max(float(top), gap)
+    above |= beyond & (np.nan_to_num(chord, nan=-1.0) > max(4 * typical, 0.012)) & (residual > 0.005)
     share = above.sum() / max(1, len(runs))
     kind = float(np.median(residual[above])) if above.any() else 0.0
     if share < 0.08 or above.sum() < 3 or kind > 0.2:
@@ -94,6 +94,25 @@ def unannealed(survey: Survey) -> Suspicion:
     )
     effect = "un-annealed points lift the law at fewer tokens: it falls too steeply, and the forecast is too low"
     return suspicion, Finding("looks_unannealed", "warning", rows, message, effect)
+
+
+def _chords(x: np.ndarray, d: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far each row's log loss lies above the chord between the next shorter and the next longer run of its size
+    (NaN without both), and whether there is a longer one. x, d, y: log size, tokens, loss, [n]."""
+    chord, beyond = np.full(len(x), np.nan), np.zeros(len(x), dtype=bool)
+    group = np.round(x / SAME_SIZE)
+    for one in np.unique(group):
+        inside = np.flatnonzero(group == one)
+        order = inside[np.argsort(d[inside], kind="stable")]
+        beyond[order] = d[order] < d[order[-1]] - 0.02
+        if len(order) < 3:
+            continue
+        before, here, after = d[order[:-2]], d[order[1:-1]], d[order[2:]]
+        wide = after - before > 0.05
+        part = (here - before) / np.where(wide, after - before, 1.0)
+        excess = y[order[1:-1]] - (1 - part) * y[order[:-2]] - part * y[order[2:]]
+        chord[order[1:-1]] = np.where(wide, excess, np.nan)
+    return chord, beyond
 
 
 def untuned(survey: Survey) -> Suspicion:
