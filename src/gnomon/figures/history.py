@@ -65,7 +65,7 @@ def _draw(cuts: tuple[Cut, ...], target_ratio: float | None, variant: Variant) -
         "times the largest run seen" if variant.narrow else "compute, as a multiple of the largest run it had seen"
     )
     x_axis = Axis(1.0, high, x_title, log=True, lines=(lambda v: f"{power(v)}×",), ticks=_ratios(high))
-    y_title = f"forecast against what came, {PER_CENT.strip()}"
+    y_title = f"forecast against what came (the line at 0), {PER_CENT.strip()}"
     frame = plot(variant, 360 if variant.narrow else 400, x_axis, Axis(bottom, top, y_title, lines=(_signed,)))
     zero = frame.y(0.0)
     frame.drawing.line(frame.area.left, zero, frame.area.right, zero, "outcome-line")
@@ -84,8 +84,6 @@ def _draw(cuts: tuple[Cut, ...], target_ratio: float | None, variant: Variant) -
         )
         last = index in (0, len(cuts) - 1)
         label(frame.drawing, frame.placer, mark, [(text, "label")], variant.font, 20, optional=not last)
-    free = frame.x((max(look.ratio for look in looks) * high) ** 0.5)
-    label(frame.drawing, frame.placer, (free, zero), [("what came", "accent")], variant.font, 90)
     return frame.drawing
 
 
