@@ -28,8 +28,6 @@ FEWEST_FOR_KNEE = 6
 # With fewer sizes the best one must stand between others; with more, the parabola through them may say that it does.
 FEWEST_FOR_EDGE = 5
 
-# How far laws of two constants stray from the minima per e-fold of compute below the top, in log loss.
-AGE = 0.002
 # A run that says less than this about a minimum only costs time.
 SMALLEST_NEARNESS = 2e-3
 
@@ -231,10 +229,10 @@ def nearness(runs: Runs) -> np.ndarray:
     return weight
 
 
-def aged(deviation: np.ndarray, compute: np.ndarray) -> np.ndarray:
-    """What a law of loss over compute may take a point's deviation (of log loss) to be, seen from the largest compute:
-    laws bend in ways that two constants do not follow, by AGE for every e-fold below the top."""
-    return np.hypot(deviation, AGE * np.abs(np.log(np.asarray(compute) / np.max(compute))))
+def aged(deviation: np.ndarray, compute: np.ndarray, stray: float) -> np.ndarray:
+    """What a law of loss over compute may take its points' deviations [n] (of log loss) to be, seen from the largest
+    compute: a law of few constants strays from points far below it, by `stray` for every e-fold (Law.stray)."""
+    return np.hypot(deviation, stray * np.abs(np.log(np.asarray(compute) / np.max(compute))))
 
 
 def scatter_variance(fitted: list[Parabola], seed_variance: float) -> float:

@@ -57,6 +57,10 @@ class Valley(Law):
     def fixed(self) -> dict[str, float]:
         return {"C0": self.compute0, "N0": self.size0}
 
+    def best_size(self, constants: Mapping[str, float], compute: float) -> float:
+        """N*(compute), in parameters."""
+        return self.bed(constants, compute)
+
     def bed(self, constants: Mapping[str, float], compute: float) -> float:
         """N*(compute): the best size, in parameters."""
         return self.size0 * constants["rho"] * (compute / self.compute0) ** constants["g"]
