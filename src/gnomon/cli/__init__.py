@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+import gnomon.cli.advice
 import gnomon.cli.registry
 import gnomon.cli.scorecard  # noqa: F401  (adds its verb to forecast_app)
 from gnomon.cli.bench import bench_app

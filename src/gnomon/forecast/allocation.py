@@ -162,7 +162,8 @@ def allocate(
         size, training = serving_best(terrain, compute, best, serve_tokens)
         own = own + np.log(size) - best
     low, high = (float(np.exp(q)) for q in np.quantile(own, [0.1, 0.9]))
-    target = Target(training, size, training / terrain.cost / size)
+    # A served model is trained until it is as good as the best training run: that one's loss is the forecast of both.
+    target = Target(compute, float(np.exp(best)), compute / terrain.cost / float(np.exp(best)))
     forecast = terrain.fit.predict(target)
     serving = SERVING * size * serve_tokens
     return Advice(
@@ -170,7 +171,7 @@ def allocate(
         parameters=size,
         parameters_low=min(low, size),
         parameters_high=max(high, size),
-        tokens=target.tokens,
+        tokens=training / terrain.cost / size,
         loss=dict(forecast.quantiles),
         regret_pct=100 * float(np.mean(terrain.excess(compute, best))),
         training_flops=training,
@@ -264,5 +265,5 @@ def decision_line(advice: Advice) -> str:
 
 
 def _money(what: str, cost: dict[str, Any]) -> str:
-    hours = f"{cost['hours']:,.1f} hours ({cost['device_hours']:,.0f} device hours)"
-    return f"{what} costs {cost['money']:,.0f} and {hours}"
+    hours = f"{cost['hours']:.3g} hours ({cost['device_hours']:.3g} device hours)"
+    return f"{what} costs {cost['money']:,.2f} and {hours}" if cost["money"] else f"{what} costs {hours}"

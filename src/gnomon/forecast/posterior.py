@@ -101,7 +101,7 @@ class Posterior:
 def posterior(fit: Fit, target: Target | None = None, draws: int = DRAWS) -> Posterior:
     """The cloud of a fit. target: the drift is then as wide as makes the variance there that of the fit's own interval,
     so that the interval that is shown is the one that advice narrows."""
-    weight = np.asarray(fit.weights, dtype=float)
+    weight = fit.weights if target is None else weights_at(fit, target)
     members = tuple(int(i) for i in np.flatnonzero(weight >= min(SMALLEST_WEIGHT, weight.max())))
     count = min([draws, *(_draw_count(fit, i) for i in members)])
     shares = np.repeat(weight[list(members)] / weight[list(members)].sum() / count, count)
@@ -118,4 +118,10 @@ def posterior(fit: Fit, target: Target | None = None, draws: int = DRAWS) -> Pos
 def _draw_count(fit: Fit, index: int) -> int:
     draws = fit.members[index].draws
     assert draws is not None  # fit() always draws
-    return len(draws.objective)
+    return len(draws.predict({name: values[:1] for name, values in fit.runs.inputs().items()}))
+
+
+def weights_at(fit: Fit, target: Target) -> np.ndarray:
+    """[M]: each law's weight in the forecast of this target."""
+    shares = {c["name"]: c["weight"] for c in fit.predict(target).components}
+    return np.array([float(shares[member.law.name]) for member in fit.members])
