@@ -25,8 +25,8 @@ from gnomon.forecast.laws.law import Inputs, Law
 
 # k is 1.3 on average over the minima of four sources (massivetext, marin, xlstm, porian: 0.7 to 2.1) and 1.7 with the
 # surfaces of three more (gadre, steplaw, gemstone: 1.8 to 2.5); leaving out any one source moves that by 0.2. r is
-# 0.40, and 0.36 to 0.41 without one of them. s is 0.037 to 0.05 at their top budgets, and they had more compute than most
-# tables. With priors learned without the source that was tested, errors grow by a tenth (docs/log.md). Ladders of this
+# 0.40, and 0.36 to 0.41 without one of them. s is 0.037 to 0.05 at their top budgets, and they had more compute than
+# most tables. Errors with priors learned without the source that was tested stand in docs/log.md. Ladders of this
 # house's own small models only checked them.
 SLOPE_PRIOR = (0.05, 0.0125)
 SHARE_PRIOR = (0.40, 0.07)
