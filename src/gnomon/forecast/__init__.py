@@ -1,12 +1,13 @@
 """What a bigger run will reach, from a table of smaller ones. No torch; quick to import; anybody's runs.
 
-table = read("table.parquet")
-for finding in doctor(table, metric): print(finding.message)
-forecast = fit(table, metric).predict(Target(compute, parameters, tokens))
-score(forecast, outcome)
+Five verbs: read(path), fit(table, metric), forecast(table, target), compare(a, b, at_compute), next_rung(table, target,
+budget_flops). Around them: doctor(table, metric) for what would ruin a forecast, score(forecast, outcome) for what it
+was worth, sample() for a table to try them on. docs/forecast.md shows each at work.
 """
 
 from gnomon.forecast.combine import Fit, fit
+from gnomon.forecast.compare import Comparison, compare
+from gnomon.forecast.design import Proposal, next_rung
 from gnomon.forecast.diagnosis import doctor
 from gnomon.forecast.laws import Law, PowerSum, standard_laws
 from gnomon.forecast.parts import PartsFit, fit_parts
@@ -18,22 +19,26 @@ from gnomon.forecast.values import Finding, Forecast, Target
 from gnomon.forecast.verbs import forecast, metric_of, sample, target_of
 
 __all__ = [
+    "Comparison",
     "Finding",
     "Fit",
     "Forecast",
     "Law",
     "PartsFit",
     "PowerSum",
+    "Proposal",
     "RunTable",
     "Score",
     "Target",
     "bridge",
+    "compare",
     "describe_columns",
     "doctor",
     "fit",
     "fit_parts",
     "forecast",
     "metric_of",
+    "next_rung",
     "read",
     "sample",
     "score",
