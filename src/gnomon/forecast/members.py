@@ -88,7 +88,10 @@ def fit_members(
         if law.inputs == ("compute",):
             if len(shape.minima) >= max(3, law.minimum_points - 1):
                 members.append(_fit_minima(law, shape, log_loss_Bn))
-        elif _enough_for_surface(runs) and (law.family != "valley" or runs.budgets >= 3):
+        elif law.family == "valley":
+            if _enough_for_surface(runs) and runs.budgets >= 3:
+                members.append(_fit_valley(law, runs, seeds, log_loss_Bn))
+        elif _enough_for_surface(runs):
             members.append(_fit_surface(law, runs, seeds, log_loss_Bn, worse))
     return members
 
@@ -104,7 +107,9 @@ def _enough_for_surface(runs: Runs) -> bool:
 def _fit_minima(law: Law, shape: Shape, log_loss_Bn: np.ndarray | None) -> Member:
     inputs = {"compute": np.array([m.compute for m in shape.minima])}
     losses = np.array([m.loss for m in shape.minima])
+    law = law.centred(inputs)
     spread = np.maximum([m.log_loss_deviation for m in shape.minima], SMALLEST_SCALE)
+    spread = isoflop.aged(spread, inputs["compute"], law.stray)
     point = projection.solve(law, inputs, losses, projection.Loss(spread))
     # When the law misses its minima by more than they are uncertain, the law is what is uncertain.
     misfit = max(1.0, float(np.sqrt(2 * point.objective[0] / max(1, len(losses) - law.minimum_points + 1))))
@@ -115,6 +120,29 @@ def _fit_minima(law: Law, shape: Shape, log_loss_Bn: np.ndarray | None) -> Membe
         drawn = np.exp(np.stack([p.minimum(log_loss_Bn)[0] for p in shape.parabolas], axis=1))
         draws = projection.solve(law, inputs, drawn, loss, near=point)
     return Member(law, "minima", point, draws, float(spread.mean() * misfit))
+
+
+def _fit_valley(law: Law, runs: Runs, seeds: SeedNoise, log_loss_Bn: np.ndarray | None) -> Member:
+    """The runs near their budget's minimum, each counted the less the higher it stands above it."""
+    nearness = isoflop.nearness(runs)
+    kept = nearness > isoflop.SMALLEST_NEARNESS
+    runs, far = runs.select(kept), 1 / np.sqrt(nearness[kept])
+    inputs = {name: values for name, values in runs.inputs().items() if name in law.inputs}
+    law = law.centred(inputs)
+    spare = max(1, len(runs) - len(law.coefficients) - len(law.exponents))
+    scale, point = max(seeds.deviation, 0.003), None
+    for _ in range(3):  # the misfit of one fit is the noise of the next
+        spread = isoflop.aged(scale * far, runs.compute, law.stray)
+        loss = projection.Loss(spread, KNEE, KNEE)
+        point = projection.solve(law, inputs, runs.loss, loss, near=point)
+        residual = np.abs(point.predict(inputs)[0] / runs.loss - 1) * scale / spread
+        robust = 1.4826 * float(np.median(residual)) * np.sqrt(len(runs) / spare)
+        scale = max(robust, seeds.deviation, SMALLEST_SCALE)
+    assert point is not None
+    draws = None
+    if log_loss_Bn is not None:
+        draws = projection.solve(law, inputs, np.exp(log_loss_Bn[:, kept]), loss, near=point)
+    return Member(law, law.family, point, draws, scale)
 
 
 def _fit_surface(law: Law, runs: Runs, seeds: SeedNoise, log_loss_Bn: np.ndarray | None, worse: float) -> Member:
