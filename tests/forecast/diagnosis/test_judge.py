@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gnomon.forecast import RunTable, Target, doctor
+from gnomon.forecast import Forecast, RunTable, Target, doctor
+from gnomon.forecast.diagnosis.appraisal import appraise, widened
 from gnomon.forecast.diagnosis.judge import judge, plain_rung
 from gnomon.forecast.diagnosis.targets import declared, shifts
+from gnomon.forecast.diagnosis.trouble import LEARNED_FROM, Outlook
 from gnomon.forecast.fallback import fallback_member
 from gnomon.forecast.runs import Runs, admissible
 
@@ -89,3 +91,48 @@ def test_two_identical_runs_and_a_rising_loss_still_give_a_number(make_ladder, m
         member = fallback_member(runs, draws=50)
         assert np.isfinite(member.draws.predict({"compute": np.array([1e23])})).all()
         assert 0 < member.point.predict({"compute": np.array([1e23])})[0, 0] <= runs.loss.max()
+
+
+def forecast_of(median: float, deviation: float) -> Forecast:
+    levels = {"0.05": -1.645, "0.25": -0.674, "0.5": 0.0, "0.75": 0.674, "0.95": 1.645}
+    quantiles = {level: median * float(np.exp(deviation * z)) for level, z in levels.items()}
+    return Forecast("loss", "", median, quantiles, "law", {}, {"seed": 0.4, "form": 0.6}, [], ["said"], 3.0, {})
+
+
+def test_a_shift_widens_and_keeps_the_median() -> None:
+    wide = widened(forecast_of(2.0, 0.03), 0.04)
+    assert wide.quantiles["0.5"] == wide.median == 2.0
+    assert np.log(wide.quantiles["0.95"] / 2.0) == pytest.approx(1.645 * 0.05, rel=1e-6)
+    assert wide.shares["shift"] == pytest.approx(0.64) and sum(wide.shares.values()) == pytest.approx(1.0)
+    assert widened(wide, 0.0) is wide
+
+
+def published_like(small: float, floor: float, seed: int = 0) -> Runs:
+    rng = np.random.default_rng(seed)
+    size = np.repeat(np.geomspace(small, 100 * small, 6), 5)
+    tokens = np.tile(np.geomspace(10 * small, 1000 * small, 5), 6)
+    loss = (floor + (1e8 / size) ** 0.34 + (2e9 / tokens) ** 0.3) * np.exp(0.003 * rng.standard_normal(30))
+    rows = [
+        {"parameters_total": n, "tokens": d, "flops": 6 * n * d, "loss": y}
+        for n, d, y in zip(size, tokens, loss, strict=True)
+    ]
+    return admissible(RunTable.from_rows(rows), "loss")
+
+
+def test_trouble_grows_with_distance_and_says_nothing_of_tables_it_never_saw() -> None:
+    outlook = Outlook.of(published_like(2e7, 1.7))
+    chances = [outlook.trouble(Target(6 * n * d, n, d)) for n, d in ((3e9, 3e10), (1e10, 1e11), (1e11, 1e12))]
+    assert 0 < chances[0] < chances[1] < chances[2] < 1
+    target = Target(6e22, 1e10, 1e12)
+    assert all(0 < outlook.trouble(target, [source]) < 1 for source in LEARNED_FROM)
+    assert Outlook.of(published_like(1e4, 1.7)).trouble(target) is None
+    assert Outlook.of(published_like(2e7, 1.7).select(np.arange(5))).trouble(target) is None
+
+
+def test_an_appraisal_carries_shift_flag_and_mend() -> None:
+    runs, target = published_like(2e7, 1.7), Target(1.5e21, 5e9, 5e10, {"tokenizer": "b"})
+    plain = appraise(forecast_of(2.0, 0.02), runs, [], {}, target)
+    assert not plain.flag and plain.warnings == ["said"] and plain.target == {"attributes": {"tokenizer": "b"}}
+    shifted = appraise(forecast_of(2.0, 0.02), runs, [], {"tokenizer": "a"}, target)
+    assert shifted.flag and "tokenizer" in shifted.flag_reason and "again as the target" in shifted.mend
+    assert shifted.half_width_pct > 4 * plain.half_width_pct and len(shifted.warnings) == 2
