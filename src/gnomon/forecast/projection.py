@@ -53,17 +53,16 @@ def solve(
     """The law that fits best, for each of S tables of the same runs.
 
     losses_Sn: observed losses, positive, [n] or [S, n] (or [n] with a loss that has weights [S, n]). starts: points of
-    a grid over the exponents that are polished per problem. near: a solution of almost the same problem; one table is
-    searched from there and from the grid, many from there alone. begin: exponents [q] to start from besides.
+    a grid over the exponents that are polished per problem. near: a solution of almost the same problem, to go on from
+    instead of a grid. begin: exponents [q] to start from besides the grid.
     Deterministic.
     """
     problems = 1 if loss.weight is None or loss.weight.ndim < 2 else len(loss.weight)
     losses_Sn = np.atleast_2d(losses_Sn)
     losses_Sn = np.broadcast_to(losses_Sn, (max(problems, len(losses_Sn)), losses_Sn.shape[1]))
-    if near is not None and len(losses_Sn) > 1:
+    if near is not None:
         return _beside(law, inputs, losses_Sn, loss, near)
-    given = [near.exponents[:1]] if near is not None else []
-    given += [np.atleast_2d(begin)] if begin is not None else []
+    given = [np.atleast_2d(begin)] if begin is not None else []
     return _searched(law, inputs, losses_Sn, loss, starts, given)
 
 
@@ -72,7 +71,8 @@ def _beside(law: Law, inputs: Inputs, losses_Sn: np.ndarray, loss: Loss, near: S
     theta, p = (np.repeat(a[:1], len(losses_Sn), axis=0) for a in (near.exponents, near.coefficients))
     if not (p[0] > 0).all():  # a coefficient at zero may be wanted by some of the tables
         theta, p, _ = polish(law, theta, inputs, losses_Sn, loss, 1e-3)
-    return Solution(law, *descend(law, theta, p, inputs, losses_Sn, loss, tolerance=1e-7))
+    tolerance = 1e-10 if len(losses_Sn) == 1 else 1e-7
+    return Solution(law, *descend(law, theta, p, inputs, losses_Sn, loss, tolerance))
 
 
 def _searched(

@@ -57,7 +57,8 @@ def test_without_its_special_case_each_law_is_the_plain_surface() -> None:
     size, tokens = given["parameters"], given["tokens"]
     plain = laws.surface().predict(SURFACE, parameters=size, tokens=tokens)
     once = {"parameters": size, "tokens": tokens, "unique_tokens": tokens}
-    assert laws.Repetition().predict(SURFACE | {"R_D": 15.0, "R_N": 5.0}, **once) == pytest.approx(plain, rel=1e-12)
+    fed = laws.Repetition(tokens_per_parameter=float((tokens / size).min()))
+    assert fed.predict(SURFACE | {"R_D": 15.0, "R_N": 5.0}, **once) == pytest.approx(plain, rel=1e-12)
     dense = {"active": size, "total": size, "tokens": tokens}
     assert laws.Sparse().predict(SURFACE | {"omega": 0.7}, **dense) == pytest.approx(plain, rel=1e-12)
     still = laws.Drift().predict(SURFACE | {"delta": 0.0}, parameters=size, tokens=tokens)

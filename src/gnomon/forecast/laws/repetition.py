@@ -6,7 +6,7 @@
 
 arXiv:2305.16264 §3.2 (there alpha = beta, R_D 15.4 and R_N 5.3, in epochs beyond the first; V is the size that is
 compute-optimal for U, which depends on A and B; here it is a ratio, so that the law stays linear in its coefficients).
-Without repetition, U = D and V = N, it is E + A/N^alpha + B/D^beta.
+Where no token is seen twice and no parameter lacks data it is E + A/N^alpha + B/D^beta.
 """
 
 from __future__ import annotations
@@ -64,6 +64,4 @@ class Repetition(Law):
         """Effective parameters and effective tokens, each with its slope."""
         size, tokens, unique = (np.asarray(inputs[name], dtype=float)[None, :] for name in self.inputs)
         fed = np.minimum(size, unique / self.tokens_per_parameter)
-        # Without repetition every parameter has data: the ratio says only when data, seen again, no longer feed it.
-        fed = np.where(unique < tokens, fed, size)
         return self.effective(exponents_Sq[:, 3], size, fed), self.effective(exponents_Sq[:, 2], tokens, unique)
