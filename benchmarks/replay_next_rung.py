@@ -41,7 +41,8 @@ def main() -> None:
     rows = []
     for family in read_collection(arguments.folder).families:
         if family.uses and family.annealed and arguments.only in family.name:
-            rows += replay(family.rolling(), arguments.ratio, arguments.draws)
+            kept = family.rolling()
+            rows += replay(kept.select(best_of_each(kept)), arguments.ratio, arguments.draws)
             for row in rows[-len(SHARES) :]:
                 if row["family"] == family.name:
                     print(json.dumps(row), flush=True)
@@ -80,6 +81,15 @@ def replay(family: Family, ratio: float, draws: int) -> list[dict[str, object]]:
             }
         )
     return rows
+
+
+def best_of_each(family: Family) -> np.ndarray:
+    """Indices of the best run of each (size, tokens): both orders choose sizes and lengths, and both tune what they
+    run."""
+    order = np.lexsort([family.loss, family.tokens_D, family.params_N])
+    cells = np.stack([family.params_N, family.tokens_D], axis=1)[order]
+    first = np.append(True, (np.diff(cells, axis=0) != 0).any(axis=1))
+    return np.sort(order[first])
 
 
 def targets_of(family: Family) -> list[tuple[Target, float]]:

@@ -5,6 +5,7 @@ budget_flops). Around them: doctor(table, metric) for what would ruin a forecast
 was worth, sample() for a table to try them on. docs/forecast.md shows each at work.
 """
 
+from gnomon.forecast.allocation import Advice, Price, allocate
 from gnomon.forecast.combine import Fit, fit
 from gnomon.forecast.compare import Comparison, compare
 from gnomon.forecast.design import Proposal, next_rung
@@ -19,6 +20,7 @@ from gnomon.forecast.values import Finding, Forecast, Target
 from gnomon.forecast.verbs import forecast, metric_of, sample, target_of
 
 __all__ = [
+    "Advice",
     "Comparison",
     "Finding",
     "Fit",
@@ -26,10 +28,12 @@ __all__ = [
     "Law",
     "PartsFit",
     "PowerSum",
+    "Price",
     "Proposal",
     "RunTable",
     "Score",
     "Target",
+    "allocate",
     "bridge",
     "compare",
     "describe_columns",
