@@ -45,6 +45,14 @@ def forecast_fit(
     write_json(json_file, forecast)
 
 
+@forecast_app.command("sample")
+def forecast_sample(out: Annotated[Path, typer.Argument(help="Where to put it.")] = Path("runs.csv")) -> None:
+    """Write a table of 23 real runs to try the verbs on."""
+    from gnomon.workflow.forecasting import copy_sample
+
+    print(copy_sample(out))
+
+
 @forecast_app.command("plot")
 def forecast_plot(
     table: Path,

@@ -23,6 +23,17 @@ def open_table(path: Path, columns: Sequence[str] | None = None, unit: str | Non
     return read(path, {ours: theirs for ours, _, theirs in pairs}, unit)
 
 
+def copy_sample(out: Path) -> str:
+    """The shipped sample table as a file of the user's own. Raises GnomonError when the file is there already."""
+    from gnomon.common.files import write_bytes
+    from gnomon.forecast import sample
+
+    if out.exists():
+        raise GnomonError(f"{out}: is there already and is left as it is; give another name")
+    write_bytes(out, sample().read_bytes())
+    return f"{out}: {len(read(out))} runs; try `gnomon forecast fit {out} --target 2.5e13`"
+
+
 def doctor_table(table: RunTable, metric: str | None) -> tuple[str, list[Finding]]:
     """The metric that was looked at, and the findings."""
     name, why = choose_metric(table, metric)
