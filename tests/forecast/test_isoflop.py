@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from gnomon.forecast import RunTable, doctor
-from gnomon.forecast.isoflop import allocate
+from gnomon.forecast.isoflop import allocate, parabolas
 from gnomon.forecast.members import shape_of
 from gnomon.forecast.noise import seed_noise
-from gnomon.forecast.runs import admissible
+from gnomon.forecast.runs import Runs, admissible
 
 
 def shape(table: RunTable, metric: str):
@@ -88,3 +88,42 @@ def test_seed_noise_is_pooled_and_falls_with_compute_only_if_shown(make_ladder, 
     assert 0.4 < noise.at(3e14) / noise.deviation < 2.01
     alone = seed_noise(admissible(make_ladder(repeated=()).table(), metric))
     assert alone.degrees == 0 and alone.deviation > 0
+
+
+def steep_walled(lucky: float = 0.0) -> Runs:
+    """Three budgets of ten sizes whose small side is a steep wall, as in careless sweeps; lucky: log loss taken from
+    one size beside the minimum."""
+    budgets, u = np.array([1e17, 1e18, 1e19]), np.linspace(-2.4, 2.1, 10)
+    size = (3e7 * (budgets / 1e17)[:, None] ** 0.5 * np.exp(u)).ravel()
+    log_loss = np.log(3.0) - 0.05 * np.log(budgets / 1e17)[:, None] + 0.03 * u**2 + 0.02 * np.minimum(u, 0) ** 4
+    log_loss[:, 3] -= lucky
+    compute, n = np.repeat(budgets, 10), 30
+    group = np.repeat(np.arange(3), 10)
+    return Runs(np.arange(n), compute, size, compute / 6 / size, np.exp(log_loss.ravel()), group, np.arange(n))
+
+
+def test_steep_walls_do_not_lower_the_minimum() -> None:
+    for found, budget in zip(parabolas(steep_walled())[0], (1e17, 1e18, 1e19), strict=True):
+        height, size = found.minimum(np.log(steep_walled().loss)[None])
+        assert height[0] == pytest.approx(np.log(3.0) - 0.05 * np.log(budget / 1e17), abs=2e-3)
+        assert size[0] == pytest.approx(np.log(3e7) + 0.5 * np.log(budget / 1e17), abs=0.12)
+
+
+def test_of_one_run_s_luck_less_than_a_third_reaches_the_minimum() -> None:
+    runs = steep_walled(lucky=0.05)
+    for found, plain in zip(parabolas(runs)[0], parabolas(steep_walled())[0], strict=True):
+        height = found.minimum(np.log(runs.loss)[None])[0]
+        assert height[0] == pytest.approx(plain.minimum(np.log(steep_walled().loss)[None])[0][0], abs=0.05 / 3)
+
+
+def test_a_best_run_at_the_edge_is_bracketed_by_the_curve_of_many() -> None:
+    """Noise puts the smallest of eight sizes ahead by a hair; the curve through all still turns between them."""
+    runs = steep_walled()
+    u = np.tile(np.linspace(-0.5, 1.8, 10), 3)
+    loss = runs.loss.min() * np.exp(0.03 * u**2)
+    loss[::10] *= np.exp(-0.009)
+    flat = Runs(runs.ids, runs.compute, 1e8 * np.exp(u), runs.tokens, loss, runs.budget, runs.setting)
+    fitted, refused = parabolas(flat)
+    assert len(fitted) == 3 and not refused
+    few = flat.select(np.isin(np.arange(30) % 10, (0, 4, 8, 9)))
+    assert not parabolas(few)[0] and "add a smaller one" in parabolas(few)[1][0][1]

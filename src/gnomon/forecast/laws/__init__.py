@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gnomon.forecast.laws.bed import AlongBed, BedValley, Floor, Slowing
 from gnomon.forecast.laws.compute import power, power_floor
 from gnomon.forecast.laws.drift import Drift
 from gnomon.forecast.laws.law import Inputs, Law, PowerSum
@@ -11,11 +12,15 @@ from gnomon.forecast.laws.surface import surface, surface_tied
 from gnomon.forecast.laws.valley import Valley
 
 __all__ = [
+    "AlongBed",
+    "BedValley",
     "Drift",
+    "Floor",
     "Inputs",
     "Law",
     "PowerSum",
     "Repetition",
+    "Slowing",
     "Sparse",
     "Valley",
     "power",
@@ -27,5 +32,7 @@ __all__ = [
 
 
 def standard_laws() -> list[Law]:
-    """The laws a forecast uses unless told otherwise: two of the minima, two of the surface, and the valley."""
-    return [power(), power_floor(), surface(), surface_tied(), Valley()]
+    """The laws a forecast uses unless told otherwise: four of the minima, two of the surface, and three valleys."""
+    beds = (Floor(), Slowing())
+    minima = [power(), power_floor(), *(AlongBed(bed) for bed in beds)]
+    return [*minima, surface(), surface_tied(), Valley(), *(BedValley(bed) for bed in beds)]
