@@ -1,6 +1,6 @@
 """Seconds for one fit of E + A/N^alpha + B/D^beta and its bootstrap, and the objective that the fit reaches.
 
-python benchmarks/forecast_cost.py TABLE.csv [--draws 4000] [--columns parameters_total=params_N,...] [--metric loss]
+python benchmarks/forecast_cost.py TABLE.csv [--draws 4000] [--columns tokens=D,...] [--metric loss] [--starts 500]
 The default columns are those of the digitised table of arXiv:2404.10102; rows whose column `excluded_by_epoch` is 1 are
 left out. One thread: set OMP_NUM_THREADS=1. Seconds are of the processor, best of --repeats.
 """
@@ -17,7 +17,8 @@ import numpy as np
 from gnomon.forecast import read
 from gnomon.forecast.bootstrap import bootstrap
 from gnomon.forecast.laws import surface
-from gnomon.forecast.projection import solve
+from gnomon.forecast.newton import descend
+from gnomon.forecast.projection import polish, solve
 from gnomon.forecast.robust import published_loss
 from gnomon.forecast.runs import Runs
 
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--columns", default=COLUMNS)
     parser.add_argument("--metric", default="loss")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--starts", type=int, default=0, help="random exponents to follow alone, without the grid")
     arguments = parser.parse_args()
     runs = runs_of(arguments.table, arguments.columns, arguments.metric)
     inputs, loss = {"parameters": runs.size, "tokens": runs.tokens}, published_loss(len(runs))
@@ -62,6 +64,13 @@ def main() -> None:
         "constants": result.point.parameters(),
         "deviations": result.deviations(),
     }
+    if arguments.starts:
+        law, theta = surface().free(), np.random.default_rng(0).uniform(0.02, 2.0, (arguments.starts, 2))
+        rows = np.broadcast_to(runs.loss, (len(theta), len(runs)))
+        theta, p, _ = polish(law, theta, inputs, rows, loss, 1e-3)
+        value = descend(law, theta, p, inputs, rows, loss, 1e-10, damping=1e-2)[2]
+        shown["starts_at_the_optimum"] = float(np.mean(value <= result.point.objective[0] * (1 + 1e-6)))
+        shown["best_of_the_starts"] = float(value.min())
     print(json.dumps(shown, indent=1))
 
 
