@@ -84,9 +84,8 @@ def repetition(data: Path) -> None:
         for law in (laws.surface(), laws.Repetition()):
             inside = error(law, inputs, loss, compute > 0, compute > 0)
             ahead = error(law, inputs, loss, compute <= compute[asked].min() / 10, asked)
-            print(
-                f"up to {epochs[few].max():.0f} epochs, {few.sum()} runs: {law.name}: misfit {inside:.2f}, 10x {ahead:.2f} %"
-            )
+            what = f"up to {epochs[few].max():.0f} epochs, {few.sum()} runs: {law.name}"
+            print(f"{what}: misfit {inside:.2f}, 10x {ahead:.2f} %")
 
 
 def tuning(data: Path) -> None:
