@@ -63,3 +63,22 @@ def _slope(x: np.ndarray, y: np.ndarray, scatter: float) -> tuple[float, float]:
         pull += spread * -float(np.polyfit(x, y, 1)[0])
     mean = min(max(pull / precision, 0.0), STEEPEST)
     return mean, float(precision**-0.5)
+
+
+def operations(runs: Runs, size: float) -> float:
+    """Operations a parameter and token of a run of this size: a line in log size through the runs."""
+    x, cost = np.log(runs.size), np.log(runs.compute / runs.size / runs.tokens)
+    if np.ptp(x) < 1e-3:
+        return float(np.exp(np.median(cost)))
+    slope, level = np.polyfit(x - x.mean(), cost, 1)
+    return float(np.exp(level + slope * (np.log(size) - x.mean())))
+
+
+def usual_size(runs: Runs, compute: float) -> float:
+    """The size of the best run among the largest, carried to another compute with its tokens a parameter kept.
+
+    Size as the square root of compute is what published minima show (arXiv:2203.15556, table 2).
+    """
+    top = np.flatnonzero(runs.compute >= runs.compute.max() / 3)
+    best = top[runs.loss[top].argmin()]
+    return float(runs.size[best] * np.sqrt(compute / runs.compute[best]))

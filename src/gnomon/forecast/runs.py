@@ -13,6 +13,7 @@ from gnomon.common.errors import GnomonError
 from gnomon.forecast.table import RunTable
 
 SIZE_COLUMNS = ("parameters_matmul", "parameters_no_embedding", "parameters_total")
+MOST_ROWS = 4000  # a law learns nothing from more
 # Rows that differ in one of these are different settings; rows that agree in all of them differ by their seeds alone.
 SETTING = ("tokens", "flops", "batch_tokens", "rate", "steps", "depth", "width", "context", "vocab", "unique_tokens")
 
@@ -98,11 +99,12 @@ def masks(table: RunTable, metric: str) -> dict[str, np.ndarray]:
     loss, size = losses_of(table, metric), table[size_column(table)]
     status = table["status"]
     trunk = table["trunk"]
+    infinite = np.isinf(loss) | np.isinf(size) | np.isinf(table["tokens"]) | np.isinf(table["flops"])
     return {
         "diverged": ~np.isin(status, ("", "done", "unfinished")),
         "unfinished": status == "unfinished",
         "missing": np.isnan(loss) | np.isnan(table["flops"]) | np.isnan(size) | np.isnan(table["tokens"]),
-        "not_positive": (loss <= 0) | (table["flops"] <= 0) | (size <= 0) | (table["tokens"] <= 0) | np.isinf(loss),
+        "not_positive": (loss <= 0) | (table["flops"] <= 0) | (size <= 0) | (table["tokens"] <= 0) | infinite,
         "unannealed": ~table["annealed"],
         "trunk": trunk & ~trunk.all() if len(trunk) else trunk,
         "registered": table["registered"],
@@ -118,23 +120,32 @@ def duplicates(table: RunTable, loss: np.ndarray) -> np.ndarray:
     repeated = np.zeros(len(table), dtype=bool)
     final = np.flatnonzero(table["annealed"] & ~np.isnan(loss))
     values = (table[size_column(table)], table["tokens"], table["flops"], loss)
-    keys = np.stack([np.nan_to_num(v[final], nan=-1.0) for v in values], axis=1)
-    ids = table["run_id"][final]
-    named = np.flatnonzero(ids != "")
-    for rows, first in (
-        (final, np.unique(keys, axis=0, return_index=True)[1]),
-        (final[named], np.unique(ids[named], return_index=True)[1]),
-    ):
-        again = np.ones(len(rows), dtype=bool)
-        again[first] = False
-        repeated[rows[again]] = True
+    _mark_repeated(repeated, final, [np.nan_to_num(v[final], nan=-1.0) for v in values])
+    named = final[table["run_id"][final] != ""]
+    _mark_repeated(repeated, named, [table["run_id"][named]])
     return repeated
 
 
+def _mark_repeated(repeated: np.ndarray, rows: np.ndarray, keys: list[np.ndarray]) -> None:
+    """Sets repeated at those of the rows whose keys an earlier row has."""
+    if len(rows) < 2:
+        return
+    order = np.lexsort([rows, *keys])  # the last key sorts first; rows break ties, so the earliest leads its group
+    same = np.ones(len(rows) - 1, dtype=bool)
+    for key in keys:
+        same &= key[order][1:] == key[order][:-1]
+    repeated[rows[order[1:][same]]] = True
+
+
 def admissible(table: RunTable, metric: str) -> Runs:
-    """The rows a law may be fitted to. Raises GnomonError when the table has no sizes or no such metric."""
+    """The rows a law may be fitted to; of more than MOST_ROWS, the best of their compute and a sample of the rest.
+
+    Raises GnomonError when the table has no sizes or no such metric.
+    """
     bad = masks(table, metric)
     keep = ~np.any(list(bad.values()), axis=0) if len(table) else np.zeros(0, dtype=bool)
+    if keep.sum() > MOST_ROWS:
+        keep = _thinned(keep, table["flops"], losses_of(table, metric))
     kept = table.select(keep)
     size, compute = kept[size_column(table)], kept["flops"]
     return Runs(
@@ -160,6 +171,19 @@ def _optional(table: RunTable) -> dict[str, np.ndarray]:
         if source in table and table[source].dtype.kind == "f" and len(table) and bool((table[source] > 0).all()):
             found[name] = table[source]
     return found
+
+
+def _thinned(keep: np.ndarray, compute: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """At most MOST_ROWS of the rows: those that no cheaper one beats (a quarter at most), and every so many-th by
+    compute."""
+    rows = np.flatnonzero(keep)
+    order = rows[np.argsort(compute[rows], kind="stable")]
+    best = order[loss[order] <= np.minimum.accumulate(loss[order])]
+    best = best[np.linspace(0, len(best) - 1, min(len(best), MOST_ROWS // 4)).astype(np.int64)]
+    even = order[np.linspace(0, len(order) - 1, MOST_ROWS - len(best)).astype(np.int64)]
+    thin = np.zeros(len(keep), dtype=bool)
+    thin[np.concatenate([best, even])] = True
+    return thin
 
 
 def _setting_numbers(table: RunTable, size: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from gnomon.common.errors import GnomonError
 from gnomon.forecast.diagnosis import counts, losses
 from gnomon.forecast.diagnosis.ladder import FEWEST_BUDGETS, enough, rising, shape_findings, slope_break, span
-from gnomon.forecast.diagnosis.rows import few_steps, left_out, mixed
+from gnomon.forecast.diagnosis.rows import few_steps, left_out, mixed, thinned
 from gnomon.forecast.diagnosis.survey import Survey
 from gnomon.forecast.diagnosis.targets import about_target
 from gnomon.forecast.isoflop import parabolas
@@ -37,6 +37,7 @@ CHECKS: dict[str, Callable[[Survey], counts.Suspicion]] = {
     "crossing": losses.crossing,
     "no_signal": losses.no_signal,
 }
+ORDER = {"fatal": 0, "warning": 1, "note": 2}
 # Another name for the same rows: where the first is found, the second says nothing new.
 SAME_CAUSE = (
     ("flops_overflow", "flops_inconsistent"),
@@ -67,6 +68,10 @@ def doctor(table: RunTable, metric: str = "bits_per_byte_codebase", target: Targ
     survey = Survey.of(table, metric)
     runs = survey.runs
     findings += [found for _, found in (check(survey) for check in CHECKS.values()) if found is not None]
+    if not len(runs):
+        message = f"{metric}: none of the {len(table)} rows can be used: a ladder with too few rungs for a law"
+        return sorted([*findings, Finding("empty", "fatal", (), message)], key=lambda f: ORDER[f.severity])
+    findings += thinned(table, metric, len(runs))
     lacking = enough(runs, metric, bool(np.isfinite(table["budget"]).any()))
     findings += lacking
     if len(runs) > 1 and not lacking:
@@ -78,8 +83,7 @@ def doctor(table: RunTable, metric: str = "bits_per_byte_codebase", target: Targ
     findings += [Finding("reader", "note", (), note) for note in table.notes]
     codes = {f.code for f in findings}
     hidden = {later for first, later in SAME_CAUSE if first in codes}
-    order = {"fatal": 0, "warning": 1, "note": 2}
-    return sorted((f for f in findings if f.code not in hidden), key=lambda f: order[f.severity])
+    return sorted((f for f in findings if f.code not in hidden), key=lambda f: ORDER[f.severity])
 
 
 def suspicions(table: RunTable, metric: str) -> dict[str, float]:
@@ -94,8 +98,8 @@ def suspicions(table: RunTable, metric: str) -> dict[str, float]:
     return scores
 
 
-def require_sound(findings: list[Finding]) -> None:
-    """Raises GnomonError with the first fatal finding."""
+def require_sound(findings: list[Finding], codes: tuple[str, ...] = ("empty",)) -> None:
+    """Raises GnomonError with the first finding of these codes: where there is no run, there is no number."""
     for finding in findings:
-        if finding.severity == "fatal":
+        if finding.code in codes:
             raise GnomonError(finding.message)

@@ -41,6 +41,15 @@ EFFECT = {
 MIXED_EFFECT = "the table holds several laws; one drawn through them all is off by about half of what lies between them"
 
 
+def thinned(table: RunTable, metric: str, used: int) -> list[Finding]:
+    """A note where more rows could be used than are looked at."""
+    usable = len(table) - int(np.any(list(masks(table, metric).values()), axis=0).sum())
+    if used >= usable:
+        return []
+    message = f"{usable} usable rows; {used} are looked at: the best of their compute and an even sample of the rest"
+    return [Finding("thinned", "note", (), message, "none that matters: a law of a few constants learns no more")]
+
+
 def left_out(table: RunTable, metric: str) -> list[Finding]:
     findings = []
     ids = table.ids()
