@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gnomon.common.errors import GnomonError
+from gnomon.forecast.gauss_newton import minimise
 from gnomon.forecast.laws.curve import M2, M3, M4, Broken, Curve
 from gnomon.forecast.slope import SlopeFit, fit_slope, point_noise
 from gnomon.forecast.values import LEVELS
@@ -29,7 +30,7 @@ LAW_SHARE = 0.2  # of the laws' median in the forecast …
 CLEAR_SHARE = 0.8  # … and where the laws carried the curve's own later parts on this many times better than the slope
 CLEARLY = 2.0
 CUTS = (0.5, 0.7)
-SIFT_AFTER, KEPT = 10, 4  # rounds after which only the best starts go on
+KEPT = 4  # starts of a law that go on after the first rounds
 
 
 @dataclass(frozen=True)
@@ -184,46 +185,13 @@ def fit_law(
 
     Minimises the squared residuals of ln y in units of the points' noise, weighted x^towards_end, and the law's prior.
     """
-    theta = law.starts(u_n, log_n)
     root = np.exp(0.5 * towards_end * u_n) / point_noise(log_n)
-    prior = 1 / np.array(law.spread) ** 2
-    centre = np.array(law.centre)
 
-    def measure(at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def measure(at: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         log, slopes = law.log_loss(at, u_n)
-        residual = (log - log_n) * root
-        return 0.5 * ((residual**2).sum(1) + ((at - centre) ** 2 * prior).sum(1)), residual, slopes * root[:, None]
+        return (log - log_n) * root, slopes * root[:, None]
 
-    with np.errstate(all="ignore"):  # a step too far overflows; it is not taken
-        best, residual, slopes = measure(theta)
-        damping, live = np.full(len(theta), 1e-2), np.flatnonzero(np.isfinite(best))
-        for done in range(rounds):
-            if done == SIFT_AFTER:
-                live = live[np.argsort(best[live], kind="stable")[:KEPT]]
-            step = _step(residual[live], slopes[live], prior, (theta[live] - centre) * prior, damping[live])
-            value, new_residual, new_slopes = measure(theta[live] + step)
-            better = np.isfinite(value) & np.isfinite(new_slopes).all((1, 2)) & (value <= best[live])
-            moved, gain = live[better], (best[live] - value)[better]
-            theta[moved] += step[better]
-            best[moved], residual[moved], slopes[moved] = value[better], new_residual[better], new_slopes[better]
-            damping[live] *= np.where(better, 0.25, 6.0)
-            settled = damping[live] > 1e9
-            settled[better] |= gain <= 1e-7 * (best[moved] + 1e-6)
-            live = live[~settled]
-            if not len(live):
-                break
-    order = np.argsort(best, kind="stable")
-    return theta[order], best[order]
-
-
-def _step(
-    residual: np.ndarray, slopes: np.ndarray, prior: np.ndarray, prior_slope: np.ndarray, damping: np.ndarray
-) -> np.ndarray:
-    """[S, p]: Marquardt's step, no constant moved by more than 3."""
-    turned = slopes.transpose(0, 2, 1)
-    matrix = turned @ slopes + np.diag(prior)
-    gradient = (turned @ residual[..., None])[..., 0] + prior_slope
-    diagonal = np.einsum("spp->sp", matrix)
-    lift = diagonal * damping[:, None] + 1e-9 * (diagonal.max(1, keepdims=True) + 1e-12)
-    step = -np.linalg.solve(matrix + lift[:, None, :] * np.eye(len(prior)), gradient[..., None])[..., 0]
-    return step * np.minimum(1.0, 3.0 / np.maximum(np.abs(step).max(1, keepdims=True), 1e-300))
+    begin = law.starts(u_n, log_n)
+    theta, value = minimise(measure, begin, np.array(law.centre), np.array(law.spread), rounds, keep=KEPT)
+    order = np.argsort(value, kind="stable")
+    return theta[order], value[order]
