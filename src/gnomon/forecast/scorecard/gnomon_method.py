@@ -54,10 +54,11 @@ class Gnomon:
         from gnomon.forecast.downstream import fit_task
 
         q = question
-        runs = {"compute": q.compute, "parameters": q.params, "tokens": q.tokens, "loss": q.loss}
-        asked = {"compute": q.at_compute, "parameters": q.at_params, "tokens": q.at_tokens}
         try:
-            return fit_task(q.value, chance=q.chance, **runs).predict(**asked).median
+            fitted = fit_task(
+                q.value, compute=q.compute, parameters=q.params, tokens=q.tokens, loss=q.loss, chance=q.chance
+            )
+            return fitted.predict(compute=q.at_compute, parameters=q.at_params, tokens=q.at_tokens).median
         except GnomonError:
             return None
 
