@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gnomon.forecast.isoflop import aged, nearness
-from gnomon.forecast.laws import AlongBed, BedValley, Floor, Law, Slowing
+from gnomon.forecast.laws import AlongBed, BedValley, Floor, Law, Slowing, beds, standard_laws
 from gnomon.forecast.projection import Loss, solve
 from gnomon.forecast.runs import Runs
 
@@ -97,3 +97,10 @@ def test_points_far_below_the_top_count_less():
     deviation = aged(np.full(3, 1e-3), np.array([1e18, 1e19, 1e20]), stray=0.002)
     assert deviation[2] == pytest.approx(1e-3) and deviation[0] == pytest.approx(np.hypot(1e-3, 0.002 * np.log(100)))
     assert (np.diff(deviation) < 0).all()
+
+
+def test_a_source_that_is_scored_is_left_out_of_the_priors():
+    plain, without, unknown = (beds(names) for names in ((), ["marin"], ["mine"]))
+    assert unknown == plain and without[1].prior[1][0] > plain[1].prior[1][0]
+    assert without[0].prior[1][0] == pytest.approx(1 / (1 + without[1].prior[1][0]))
+    assert [law.name for law in standard_laws(["marin"])] == [law.name for law in standard_laws()]

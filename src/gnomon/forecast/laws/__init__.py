@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gnomon.forecast.laws.bed import AlongBed, BedValley, Floor, Slowing
+from collections.abc import Iterable
+
+from gnomon.forecast.laws.bed import AlongBed, BedValley, Floor, Slowing, beds
 from gnomon.forecast.laws.compute import power, power_floor
 from gnomon.forecast.laws.drift import Drift
 from gnomon.forecast.laws.law import Inputs, Law, PowerSum
@@ -23,6 +25,7 @@ __all__ = [
     "Slowing",
     "Sparse",
     "Valley",
+    "beds",
     "power",
     "power_floor",
     "standard_laws",
@@ -31,8 +34,11 @@ __all__ = [
 ]
 
 
-def standard_laws() -> list[Law]:
-    """The laws a forecast uses unless told otherwise: four of the minima, two of the surface, and three valleys."""
-    beds = (Floor(), Slowing())
-    minima = [power(), power_floor(), *(AlongBed(bed) for bed in beds)]
-    return [*minima, surface(), surface_tied(), Valley(), *(BedValley(bed) for bed in beds)]
+def standard_laws(left_out: Iterable[str] = ()) -> list[Law]:
+    """The laws a forecast uses unless told otherwise: four of the minima, two of the surface, and three valleys.
+
+    left_out: sources that the priors of the beds must not have seen.
+    """
+    both = beds(left_out)
+    minima = [power(), power_floor(), *(AlongBed(bed) for bed in both)]
+    return [*minima, surface(), surface_tied(), Valley(), *(BedValley(bed) for bed in both)]
