@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-def standard_laws(left_out: Iterable[str] = ()) -> list[Law]:
+def standard_laws(left_out: Iterable[str] | str = ()) -> list[Law]:
     """The laws a forecast uses unless told otherwise: four of the minima, two of the surface, and three valleys.
 
     left_out: sources that the priors of the beds must not have seen.

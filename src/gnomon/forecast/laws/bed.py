@@ -95,9 +95,10 @@ class Slowing:
 Bed = Floor | Slowing
 
 
-def beds(left_out: Iterable[str] = ()) -> tuple[Floor, Slowing]:
+def beds(left_out: Iterable[str] | str = ()) -> tuple[Floor, Slowing]:
     """Both beds; without a source their bends are centred on what the others say (the lowest, for several)."""
-    known = [SLOWING_WITHOUT[source] for source in left_out if source in SLOWING_WITHOUT]
+    names = [left_out] if isinstance(left_out, str) else left_out
+    known = [SLOWING_WITHOUT[source] for source in names if source in SLOWING_WITHOUT]
     if not known:
         return Floor(), Slowing()
     k = min(known)
