@@ -69,3 +69,13 @@ def test_a_hash_depends_on_content_not_on_the_order_of_keys():
     assert content_hash({"a": 1}) != content_hash({"a": 1.5})
     with pytest.raises(ValueError):
         canonical_json({"a": float("nan")})
+
+
+def test_what_is_written_can_be_read_by_whom_the_user_lets(tmp_path):
+    """A report or a proof is handed on: the process's umask decides who reads it, not the way it was written."""
+    before = os.umask(0o022)
+    try:
+        write_text(tmp_path / "page.html", "x")
+        assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
