@@ -128,3 +128,18 @@ def test_forecast_of_anybodys_table(monkeypatch, capsys, tmp_path):
     forecast = json.loads(out_file.read_text())
     assert forecast["median"] == pytest.approx(truth, rel=0.03)
     assert "weight" in out and "valley" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("torch", "torch is not installed; pip install 'gnomon[train]'"), ("nobody.knows", "ModuleNotFoundError: ")],
+)
+def test_a_missing_extra_is_one_line(monkeypatch, capsys, name, message):
+    from gnomon.workflow import machine
+
+    def fail(home):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(machine, "machine_lines", fail)
+    code, _, err = run(monkeypatch, capsys, "doctor")
+    assert code == (2 if name == "torch" else 1) and message in err and len(err.strip().splitlines()) == 1

@@ -14,7 +14,7 @@ import gnomon.cli.scorecard  # noqa: F401  (adds its verb to forecast_app)
 from gnomon.cli.bench import bench_app
 from gnomon.cli.forecast import forecast_app
 from gnomon.cli.ladder import corpus_app, ladder_app, recipe_app
-from gnomon.cli.options import HOME, Cores, Home, Json, Overrides, core_count, write_json
+from gnomon.cli.options import HOME, Cores, Home, Json, Overrides, core_count, missing_extra, write_json
 from gnomon.cli.runs import runs_app
 from gnomon.common.errors import GnomonError
 
@@ -52,6 +52,10 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        extra = missing_extra(error)
+        if extra:
+            print(f"gnomon: {extra}", file=sys.stderr)
+            sys.exit(2)
         shown = getattr(error, "format_message", None)  # click's own usage errors
         if shown is not None:
             print(f"gnomon: {shown()}", file=sys.stderr)

@@ -45,3 +45,11 @@ def core_count(wished: int) -> int:
     from gnomon.workflow.machine import usable_cores
 
     return wished or usable_cores()
+
+
+def missing_extra(error: Exception) -> str:
+    """What to say when a verb needs a package that gnomon's extras bring; "" for every other error."""
+    from gnomon.workflow.machine import PACKAGES
+
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    return f"{name} is not installed; {PACKAGES[name][1]}" if name in PACKAGES else ""
