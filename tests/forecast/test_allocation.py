@@ -91,3 +91,8 @@ def test_bad_compute_is_named(make_ladder, metric: str, compute: float) -> None:
         allocate(make_ladder().table(), compute, metric)
     with pytest.raises(GnomonError, match="flops_per_s"):
         Price(0.0)
+
+
+def test_a_table_that_says_nothing_of_size_is_refused(make_ladder, metric: str) -> None:
+    with pytest.raises(GnomonError, match="how loss depends on size"):
+        allocate(make_ladder().table().select(np.arange(4)), FAR, metric)

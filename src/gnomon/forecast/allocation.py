@@ -127,9 +127,16 @@ class Terrain:
 
 
 def terrain_of(fitted: Fit) -> Terrain:
+    """Raises GnomonError when nothing in the table says how loss depends on size."""
     runs = fitted.runs
+    basin = basin_of(runs, fitted.seed)
+    if basin is None and not any("parameters" in member.law.inputs for member in fitted.members):
+        raise GnomonError(
+            f"allocation: {len(runs)} runs at {len(np.unique(runs.size))} sizes do not say how loss depends on size; "
+            "three sizes at each of three computes would"
+        )
     cost = float(np.exp(np.log(runs.compute / runs.size / runs.tokens).mean()))
-    return Terrain(fitted, posterior(fitted), basin_of(runs, fitted.seed), cost)
+    return Terrain(fitted, posterior(fitted), basin, cost)
 
 
 def allocate(

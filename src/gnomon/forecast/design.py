@@ -23,6 +23,7 @@ from gnomon.forecast.values import Target
 NEW, REPEAT, RETUNE = "new runs", "repeat a seed", "retune the rate"
 # Sizes of a new rung about the best one, and the computes to try: this many a decade, up to what the budget pays.
 RUNG = (0.5, 1.0, 2.0)
+FARTHEST = 10.0  # no rung is more than this many times the largest run: what works there has to be seen first
 SIDES = (1 / 3, 1 / 1.7, 1.0, 1.7, 3.0)
 PER_DECADE = 4
 # A run this many deviations above the law looks untuned; three more rates find a better one.
@@ -84,13 +85,15 @@ def next_rung(
         raise GnomonError(f"budget of {budget_flops:.3g} FLOPs pays for no run; the smallest took {cheapest:.3g}")
     cloud = posterior(fitted, aim)
     chosen, deviations = choose(cloud, aim, points, candidates, budget_flops, most)
-    widths = 100 * NORMAL_90 * deviations
+    spread = fitted.spread(aim)  # the interval that is shown; the covariance says by what part it shrinks
+    shown = np.sqrt(max(0.0, float(np.var(spread.log_sample)) - spread.variances.get("outcome", 0.0)))
+    widths = 100 * NORMAL_90 * shown * deviations / deviations[0]
     return [
         Proposal(
             kind=c.kind,
             runs=[_run(points, row) for row in c.rows],
             seeds=RATES if c.kind == RETUNE else 1,
-            cost_flops=c.cost,
+            cost_flops=float(c.cost),
             half_width_before_pct=float(widths[i]),
             half_width_after_pct=float(widths[i + 1]),
             why=c.why,
@@ -171,7 +174,7 @@ def candidates_of(fitted: Fit, target: Target, budget_flops: float) -> tuple[Poi
 
 def _computes(fitted: Fit, target: Target, budget_flops: float) -> np.ndarray:
     low = float(fitted.runs.compute.min())
-    high = min(budget_flops, target.compute / 2)
+    high = min(budget_flops, target.compute / 2, FARTHEST * float(fitted.runs.compute.max()))
     if high < low:
         return np.zeros(0)
     return np.geomspace(low, high, max(2, 1 + round(PER_DECADE * np.log10(high / low))))

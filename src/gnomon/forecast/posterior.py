@@ -2,9 +2,12 @@
 
 Advice needs more than one target's interval: how the target moves when another run comes out high or low, and how loss
 moves when size is traded for tokens. A particle is one law and one of its draws; its values at two runs belong
-together. Beyond the largest run all laws may be wrong together: that error grows in proportion to the decades passed
-(as intervals.py found), and two runs s and t decades out share it with correlation sqrt(s/t): a run half way to the
-target tells half of it.
+together.
+
+What runs have in common beyond any law is the surface's misfit (kriging.py), where the fit has one: its covariance says
+how soon a run stops to speak about another. Without it, all laws may be wrong together beyond the largest run: that
+error grows in proportion to the decades passed (as intervals.py found), and two runs s and t decades out share it with
+correlation sqrt(s/t): a run half way to the target tells half of it.
 
 S particles, n runs.
 """
@@ -13,12 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gnomon.forecast.combine import Fit
 from gnomon.forecast.values import Target
 
+if TYPE_CHECKING:
+    from gnomon.forecast.kriging import Kriged
+
+# The member whose misfit is shared between runs.
+MISFIT = "surface with misfit"
 # A law with less weight than this adds time and no spread.
 SMALLEST_WEIGHT = 0.02
 DRAWS = 100
@@ -66,6 +75,8 @@ class Posterior:
 
     def covariance(self, points: Points) -> np.ndarray:
         """[n, n] of the runs' expected log losses: their own noise is not in it."""
+        if self.kriged is not None:
+            return _kriged_covariance(self.kriged, self.fit, points)
         values = self.log_loss(points)
         centred = values - self.weights @ values
         known = (centred * self.weights[:, None]).T @ centred
@@ -75,8 +86,17 @@ class Posterior:
 
     def noise_variance(self, points: Points) -> np.ndarray:
         """[n]: of one new run's log loss about the law: its seed, and what scatters runs beyond seeds."""
+        if self.kriged is not None:
+            setting = self.kriged.setting
+            return self.kriged.scale**2 * setting.noise**2 * np.exp(setting.fade * _below(self.fit, points))
         seeds = self.fit.noise.at(points.compute) ** 2
         return seeds + max(self.fit.row_deviation**2 - self.fit.noise.deviation**2, 0.0)
+
+    @property
+    def kriged(self) -> Kriged | None:
+        """The surface with a misfit, where the fit has one."""
+        found = [member.point for member in self.fit.members if member.law.name == MISFIT]
+        return found[0] if found else None  # type: ignore[return-value]  # that law's solution is a Kriged
 
     def _member(self, index: int, at: Mapping[str, np.ndarray]) -> np.ndarray:
         """[draws, n] of one law; the draws are taken about the law's point, whose level is better than theirs."""
@@ -113,6 +133,27 @@ def posterior(fit: Fit, target: Target | None = None, draws: int = DRAWS) -> Pos
     wished = float(np.var(spread.log_sample)) - spread.variances.get("outcome", 0.0)
     known = float(still.covariance(Points.of(target))[0, 0])
     return Posterior(fit, members, count, shares, float(np.sqrt(max(0.0, wished - known))) / decades)
+
+
+def _below(fit: Fit, points: Points) -> np.ndarray:
+    """[n]: e-folds of compute below the largest run, 0 above it."""
+    return np.maximum(np.log(fit.runs.compute.max() / points.compute), 0.0)
+
+
+def _kriged_covariance(kriged: Kriged, fit: Fit, points: Points) -> np.ndarray:
+    """[n, n]: of the law's constants, and of the misfit that is left after what the table's runs say of it."""
+    from gnomon.forecast.kriging import LOG_SIZE, LOG_TOKENS, kernels, log_law
+
+    setting = kriged.setting
+    x, y = np.log(points.parameters) - LOG_SIZE, np.log(points.tokens) - LOG_TOKENS
+    growth = np.exp(0.5 * setting.growth * _below(fit, points))
+    rough, smooth = kernels(setting, x, y, x, y)
+    prior = kriged.scale**2 * rough * growth * growth[:, None] + smooth
+    rough, smooth = kernels(setting, x, y, kriged.x, kriged.y)
+    cross = kriged.scale**2 * rough * growth[:, None] * kriged.growth + smooth
+    weights = cross @ kriged.inverse
+    slopes = log_law(kriged.theta, x, y)[1] - weights @ log_law(kriged.theta, kriged.x, kriged.y)[1]
+    return prior - weights @ cross.T + slopes @ kriged.covariance @ slopes.T
 
 
 def _draw_count(fit: Fit, index: int) -> int:
