@@ -7,25 +7,36 @@ winner, so weights come from how well each law forecast the table's own top budg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from gnomon.common.errors import GnomonError
 from gnomon.forecast import diagnosis, intervals
+from gnomon.forecast.diagnosis.appraisal import appraise
+from gnomon.forecast.diagnosis.targets import declared
+from gnomon.forecast.diagnosis.trouble import Outlook
+from gnomon.forecast.fallback import fallback_member, operations, usual_size
 from gnomon.forecast.isoflop import Allocation, Minimum
+from gnomon.forecast.kriging import KrigedSurface
 from gnomon.forecast.laws import Law, standard_laws
 from gnomon.forecast.laws.valley import Valley
+from gnomon.forecast.learned import Learned, method_version
+from gnomon.forecast.learned import learned as learned_part
 from gnomon.forecast.members import KNEE, UNDER_TUNED_KNEE, Member, Shape, fit_members, shape_of
 from gnomon.forecast.noise import SeedNoise, seed_noise
-from gnomon.forecast.record import expected_errors
+from gnomon.forecast.record import expected_errors, is_small, tested_ratios
 from gnomon.forecast.rolling import Trial, trials
 from gnomon.forecast.runs import Runs, admissible, size_column
 from gnomon.forecast.table import RunTable
 from gnomon.forecast.values import LEVELS, Finding, Forecast, Target, unit_of
 
 DRAWS = 300
+# A target within this factor of the best size, in logs, of a table with this many minima is forecast as an optimum.
+NEAR_BEST_SIZE, FEWEST_MINIMA = float(np.log(1.5)), 4
+# Distance for which the weights of a fit are quoted where no target is named.
+USUAL_DECADES = 1.5
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,16 @@ class Fit:
     findings: list[Finding]
     table_hash: str
     seed: int = 0
-    rate: float = field(default=0.0)  # error per decade of extrapolation, see intervals.error_rate
+    rate: float = 0.0  # error per decade of extrapolation, see intervals.error_rate
+    learned: Learned = field(default_factory=learned_part)
+    factor: float = 1.0  # on the width, from closed forecasts: intervals.updated_factor
+    common: Mapping[str, object] = field(default_factory=dict)  # what the runs share that no law sees
+    left_out: tuple[str, ...] = ()
+
+    @cached_property
+    def outlook(self) -> Outlook:
+        """How hard a target is, from the runs alone."""
+        return Outlook.of(self.runs)
 
     @property
     def minima(self) -> list[Minimum]:
@@ -62,15 +82,13 @@ class Fit:
         return float(np.hypot(self.noise.deviation, known)) if not np.isnan(known) else float(max(scatter))
 
     def best_size(self, compute: float) -> float:
-        """Parameters that reach the lowest loss at this compute: from the minima, or else along the valley's bed.
-
-        Raises GnomonError when no budget brackets its minimum and there is no valley.
-        """
+        """Parameters that reach the lowest loss at this compute: from the minima, or else along the valley's bed, or
+        else as the best runs divide their compute (fallback.usual_size)."""
         if self.shape.allocation is None:
             for member in self.members:
                 if isinstance(member.law, Valley):
-                    return member.law.bed(member.point.parameters(), compute)
-            raise GnomonError("best size: no budget brackets its minimum; add sizes on both sides of the best one")
+                    return member.law.best_size(member.point.parameters(), compute)
+            return usual_size(self.runs, compute)
         return float(np.exp(self.shape.allocation.log_size(compute)[0]))
 
     def predict(self, target: Target, outcome_stderr: float = 0.0) -> Forecast:
@@ -79,11 +97,12 @@ class Fit:
         outcome_stderr: standard error (in the metric's unit) of the outcome's evaluation over rows, where these are not
         the rows that the rungs were read on; see also bridge().
         """
-        points, _ = self._laws_at(target)
+        points, _ = self.laws_at(target)
         result = self.spread(target, outcome_stderr)
-        first = int(self.weights.argmax())
+        weights = self.weights_at(target)
+        first = int(weights.argmax())
         quantiles = {str(level): float(q) for level, q in zip(LEVELS, result.quantiles(), strict=True)}
-        return Forecast(
+        forecast = Forecast(
             metric=self.metric,
             unit=unit_of(self.metric),
             median=quantiles["0.5"],
@@ -91,44 +110,86 @@ class Fit:
             law=self.members[first].law.name,
             parameters=self.members[first].point.parameters(),
             shares=intervals.shares(result.variances),
-            components=self._components(points),
+            components=self._components(target, points, weights),
             warnings=self._warnings(target),
             last_point=self.last_point,
-            seen={"rows": len(self.runs), "table_hash": self.table_hash, "rate_per_decade": self.rate},
+            seen=self._seen(target),
             target={"compute": target.compute, "parameters": target.parameters, "tokens": target.tokens},
         )
+        return appraise(forecast, self.runs, self.findings, self.common, target, self.outlook, self.left_out)
 
     def spread(self, target: Target, outcome_stderr: float = 0.0) -> intervals.Spread:
         """What the target's log loss may be, as a sample; see predict()."""
-        points, draws = self._laws_at(target)
-        distance = float(np.log10(target.compute / self.runs.compute.max()))
+        points, draws = self.laws_at(target)
+        weights = self.weights_at(target)
+        decades = self.decades(target)
         variance = max(self.row_deviation**2, 1e-300)
+        small = is_small(self.runs)
         return intervals.spread(
             points,
             draws,
-            self.weights,
-            reach=intervals.SPREAD_PER_TRIAL_ERROR * self.rate * max(distance, 0.0),
+            self._misfits(target),
+            weights,
+            intervals.Reach(
+                decades,
+                None if small else self.learned.width,
+                intervals.SPREAD_PER_TRIAL_ERROR * self.rate * max(decades, 0.0),
+                self.factor,
+            ),
             seed_share=min(1.0, self.noise.deviation**2 / variance),
-            evaluation=outcome_stderr / float(np.exp(self.weights @ points)),
+            evaluation=outcome_stderr / float(np.exp(weights @ points)),
             outcome=float(self.noise.at(target.compute)),
             seed=self.seed + 1,
         )
 
-    def target(self, compute: float, parameters: float | None = None) -> Target:
-        """The run of that compute and size; the best size when parameters is None, tokens as in the table's runs.
+    def expected_deviation(self, target: Target) -> float:
+        """Of log loss, as the fit itself expects it: draws, misfit and disagreement of its laws."""
+        points, draws = self.laws_at(target)
+        parts = intervals.expected_variances(points, draws, self._misfits(target), self.weights_at(target))
+        return float(np.sqrt(sum(parts)))
 
-        Raises GnomonError when a best size is wanted and the table knows none, see best_size().
-        """
+    def _misfits(self, target: Target) -> np.ndarray:
+        at = {name: np.array([getattr(target, name)]) for name in ("compute", "parameters", "tokens")}
+        return np.array([float(member.misfit_deviation(at)[0]) for member in self.members])
+
+    def decades(self, target: Target) -> float:
+        """From the largest run to the target, in powers of ten of compute; negative inside the table."""
+        return float(np.log10(target.compute / self.runs.compute.max()))
+
+    def weights_at(self, target: Target) -> np.ndarray:
+        """Weight of each member for this target: by its errors in the table's trials, and by its record on other
+        ladders at the target's ratio."""
+        return combined_weights(
+            self.members, self.trials, self.runs, self.learned, self.decades(target), self._kind(target)
+        )
+
+    def _kind(self, target: Target) -> str:
+        """Which record counts: a target near the best size of a table with isoFLOP minima is an "optimum"."""
+        allocation = self.shape.allocation
+        if allocation is None or len(self.shape.minima) < FEWEST_MINIMA:
+            return "any"
+        off = abs(float(np.log(target.parameters) - allocation.log_size(target.compute)[0]))
+        return "optimum" if off < NEAR_BEST_SIZE else "any"
+
+    def _seen(self, target: Target) -> dict[str, object]:
+        """What the forecast rests on, kept with it."""
+        seen: dict[str, object] = {"rows": len(self.runs), "table_hash": self.table_hash}
+        seen |= {"rate_per_decade": self.rate, "method": method_version(), "width_factor": self.factor}
+        if is_small(self.runs):
+            return seen
+        ratio = min(self.learned.coverage, key=lambda k: abs(np.log10(float(k)) - self.decades(target)))
+        return seen | {
+            "learned_from": list(self.learned.sources),
+            "coverage_record": {"ratio": float(ratio), **self.learned.coverage[ratio]},
+        }
+
+    def target(self, compute: float, parameters: float | None = None) -> Target:
+        """The run of that compute and size; the best size when parameters is None, tokens as in the table's runs."""
         size = self.best_size(compute) if parameters is None else parameters
-        cost = np.log(self.runs.compute / self.runs.size / self.runs.tokens)  # operations a parameter and token
-        slope, level = np.polyfit(np.log(self.runs.size), cost, 1)
-        return Target(compute, size, compute / size / float(np.exp(level + slope * np.log(size))))
+        return Target(compute, size, compute / size / operations(self.runs, size))
 
     def curve(self, computes: Sequence[float]) -> list[dict[str, float]]:
-        """The forecast along the best allocation, for a figure: {compute, median, q05, q25, q75, q95} at each compute.
-
-        Raises GnomonError as best_size() does.
-        """
+        """The forecast along the best allocation, for a figure: {compute, median, q05, q25, q75, q95} at each."""
         rows = []
         for compute in computes:
             q = self.predict(self.target(compute)).quantiles
@@ -136,7 +197,7 @@ class Fit:
             rows.append({"compute": compute, "median": q["0.5"], **row})
         return rows
 
-    def _laws_at(self, target: Target) -> tuple[np.ndarray, np.ndarray]:
+    def laws_at(self, target: Target) -> tuple[np.ndarray, np.ndarray]:
         """Log loss of each law at the target: points [M], draws [M, B]."""
         at = {name: np.array([getattr(target, name)]) for name in ("compute", "parameters", "tokens")}
         point_penalty, draw_penalty = self._off_optimum(target)
@@ -158,7 +219,9 @@ class Fit:
     def _penalty(self, allocation: Allocation, target: Target) -> np.ndarray:
         return self.shape.curvature * (np.log(target.parameters) - allocation.log_size(target.compute)) ** 2
 
-    def _components(self, points: np.ndarray) -> list[dict[str, object]]:
+    def _components(self, target: Target, points: np.ndarray, weights: np.ndarray) -> list[dict[str, object]]:
+        names = [member.law.name for member in self.members]
+        expected = expected_errors(names, self.runs, self.learned, self.decades(target), self._kind(target))
         return [
             {
                 "name": member.law.name,
@@ -166,9 +229,11 @@ class Fit:
                 "median": float(np.exp(point)),
                 "weight": float(weight),
                 "rolling_error_pct": none_if_nan(100 * intervals.member_error(self.trials, member.law.name)),
+                "expected_error_pct": 100 * error,
+                "tested_at": tested_ratios(self.runs),
                 "parameters": member.point.parameters(),
             }
-            for member, point, weight in zip(self.members, points, self.weights, strict=True)
+            for member, point, weight, error in zip(self.members, points, weights, expected, strict=True)
         ]
 
     def _warnings(self, target: Target) -> list[str]:
@@ -197,18 +262,24 @@ def fit(
     draws: int = DRAWS,
     seed: int = 0,
     under_tuned: bool = False,
+    left_out: Iterable[str] | str = (),
+    factor: float = 1.0,
 ) -> Fit:
     """Fit every law that the table can carry. draws: bootstrap refits; seed: of the draws.
 
     under_tuned: some runs may have a bad rate or batch, and a run can only be worse for it; the surfaces then follow
     the lower edge of the runs.
     laws: instead of the standard ones (laws.standard_laws(), to which your own may be appended).
-    Raises GnomonError, in one line, with the doctor's first fatal finding.
+    left_out: sources that the learned part must not have seen, such as the one that is being scored. factor: on the
+    interval's width, as intervals.updated_factor() makes it from closed forecasts.
+    Raises GnomonError, in one line, where no run can be used at all; short of that, a number that is not worth much is
+    flagged by predict().
     """
     findings = diagnosis.doctor(table, metric)
     diagnosis.require_sound(findings)
     worse = UNDER_TUNED_KNEE if under_tuned else KNEE
-    chosen = list(laws) if laws is not None else standard_laws()
+    chosen = list(laws) if laws is not None else [*standard_laws(), KrigedSurface()]
+    known = learned_part(left_out)
     runs = admissible(table, metric)
     noise = seed_noise(runs)
     # Rows are perturbed by their noise in the order of their names, so the forecast does not depend on the rows' order.
@@ -221,16 +292,13 @@ def fit(
     rng = np.random.default_rng(seed)
     log_loss = np.log(runs.loss) + deviation * rng.standard_normal((draws, len(runs)))
     shape = shape_of(runs, noise, log_loss)
-    members = fit_members(runs, chosen, shape, noise, log_loss, worse)
+    members = fit_members(runs, chosen, shape, noise, log_loss, worse, known.setting)
     if not members:
-        raise GnomonError(
-            f"{metric}: a ladder with too few rungs for a law: {len(runs)} runs at {len(np.unique(runs.size))} sizes, "
-            f"{len(shape.minima)} bracketed budgets; a law needs 3 of these, or 8 runs of 3 sizes and 3 lengths"
-        )
-    tried = trials(runs, chosen, shape, noise, worse)
+        members = [fallback_member(runs, draws, seed)]
+    tried = trials(runs, chosen, shape, noise, worse, known.setting)
+    kind = "optimum" if len(shape.minima) >= FEWEST_MINIMA else "any"
+    weight = combined_weights(members, tried, runs, known, USUAL_DECADES, kind)
     names = [m.law.name for m in members]
-    errors = [intervals.member_error(tried, n) for n in names]
-    weight = intervals.weights([m.family for m in members], errors, expected_errors(names, runs))
     return Fit(
         metric=metric,
         size_column=size_column(table),
@@ -244,4 +312,21 @@ def fit(
         table_hash=table.hash,
         seed=seed,
         rate=intervals.error_rate(tried, names, weight),
+        learned=known,
+        factor=factor,
+        common=declared(table),
+        left_out=tuple(left_out),
+    )
+
+
+def combined_weights(
+    members: list[Member], tried: list[Trial], runs: Runs, known: Learned, decades: float, kind: str
+) -> np.ndarray:
+    """Weight of each member, from its errors in the table's trials and its record elsewhere at this distance."""
+    names = [m.law.name for m in members]
+    small = is_small(runs)
+    return intervals.weights(
+        [m.family for m in members] if small else names,
+        [intervals.member_error(tried, n) for n in names],
+        expected_errors(names, runs, known, decades, kind),
     )

@@ -8,12 +8,15 @@ outcome (the target, too, is one seed).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from gnomon.forecast.learned import Width
+from gnomon.forecast.record import SHARPNESS
 from gnomon.forecast.rolling import Trial
-from gnomon.forecast.values import LEVELS
+from gnomon.forecast.values import LEVELS, Forecast
 
 # Why a straight line per decade and why these numbers. Over 16 published isoFLOP families (4 sources: massivetext,
 # Marin, Porian et al., xLSTM; 320 forecasts from 4 or more budgets) the combined forecast's error, divided by the
@@ -36,8 +39,10 @@ def member_error(trials: list[Trial], name: str) -> float:
     return float(np.sqrt(np.mean(np.square(errors)))) if errors else float("nan")
 
 
-def weights(families: list[str], errors: list[float], expected: list[float]) -> np.ndarray:
-    """Weight of each law: every family of laws alike, then by the inverse square of the law's error.
+def weights(
+    families: list[str], errors: list[float], expected: list[float], sharpness: float = SHARPNESS
+) -> np.ndarray:
+    """Weight of each law: every family of laws alike, then by the law's error to the power -sharpness.
 
     errors: in the table's own trials; a law that could not be tried is taken to be as good as the best of the others.
     expected: from the law's record elsewhere (record.py); the squares of both add up.
@@ -45,7 +50,7 @@ def weights(families: list[str], errors: list[float], expected: list[float]) -> 
     rms = np.array(errors)
     rms = np.where(np.isnan(rms), np.nanmin(rms) if np.isfinite(rms).any() else 0.0, rms)
     share = np.array([1 / families.count(family) for family in families])
-    raw = share / (rms**2 + np.square(expected) + SMALLEST_ERROR**2)
+    raw = share * (rms**2 + np.square(expected) + SMALLEST_ERROR**2) ** (-sharpness / 2)
     return raw / raw.sum()
 
 
@@ -60,6 +65,40 @@ def error_rate(trials: list[Trial], names: list[str], weight: np.ndarray) -> flo
     if not squares:
         return UNTRIED_RATE
     return float(np.sqrt((USUAL_RATE**2 + sum(squares)) / (1 + len(squares))))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a forecast may be off, this far out.
+
+    decades: from the largest run to the target. width: learned on published ladders; None for small models, where
+    deviation says what the laws' disagreement should have (error rate times decades): where they agree better than that
+    by chance, the rest is added. factor: by which closed forecasts have shown the widths to be off.
+    """
+
+    decades: float
+    width: Width | None = None
+    deviation: float = 0.0
+    factor: float = 1.0
+
+
+# Closed forecasts that the shipped width is worth: it takes that many to move the factor half way.
+PRIOR_FORECASTS = 20.0
+
+
+def updated_factor(closed: Sequence[tuple[Forecast, float]], factor: float = 1.0) -> float:
+    """By what to multiply the width after these forecasts have met their outcomes.
+
+    closed: (forecast, outcome) pairs, as the registry has them. factor: before them. The mean square of log(outcome /
+    median) over the forecast's own deviation (from its 80 % interval) is pulled towards 1 as by PRIOR_FORECASTS
+    forecasts that went as they should; a single surprise counts as nine at most.
+    """
+    squares = []
+    for forecast, outcome in closed:
+        q = forecast.quantiles
+        deviation = float(np.log(q["0.9"] / q["0.1"])) / (2 * 1.2816)
+        squares.append(min(9.0, (float(np.log(outcome / forecast.median)) / max(deviation, 1e-9)) ** 2))
+    return float(factor * np.sqrt((PRIOR_FORECASTS + sum(squares)) / (PRIOR_FORECASTS + len(squares))))
 
 
 @dataclass(frozen=True)
@@ -83,8 +122,9 @@ def shares(variances: dict[str, float]) -> dict[str, float]:
 def spread(
     log_points_M: np.ndarray,
     log_draws_MB: np.ndarray,
+    misfit_M: np.ndarray,
     weight_M: np.ndarray,
-    reach: float,
+    reach: Reach,
     seed_share: float,
     evaluation: float,
     outcome: float,
@@ -92,29 +132,69 @@ def spread(
 ) -> Spread:
     """Everything that the target's loss may turn out to be.
 
-    log_points_M: each law's point forecast (log loss); log_draws_MB: its bootstrap draws. reach: deviation that the
-    laws' disagreement should have at this distance (error rate times decades); where they agree better than that by
-    chance, the rest is added. seed_share: the seeds' part of the runs' noise. evaluation, outcome: deviations of log
-    loss. seed: two calls with the same seed are comonotone: their samples may be added as errors that go together.
+    log_points_M: each law's point forecast (log loss); log_draws_MB: its bootstrap draws; misfit_M: deviation about the
+    law that the law itself expects. seed_share: the seeds' part of the runs' noise. evaluation, outcome: deviations of
+    log loss. seed: two calls with the same seed are comonotone: their samples may be added as errors that go together.
     """
     centre = float(weight_M @ log_points_M)
-    form = float(weight_M @ (log_points_M - centre) ** 2)
-    # A law's draws are taken about its own point: a bootstrap is trusted for spread, not for level.
-    noise = log_draws_MB - np.median(log_draws_MB, axis=1, keepdims=True)
-    fitting = float(weight_M @ noise.var(axis=1))
-    missing = max(0.0, reach**2 - form)
-    rng = np.random.default_rng(seed)
-    level = rng.permutation((np.arange(SAMPLES) + 0.5) / SAMPLES)
-    order = np.argsort(log_points_M, kind="stable")
-    law = order[np.minimum(np.searchsorted(np.cumsum(weight_M[order]), level), len(order) - 1)]
-    draw = np.arange(SAMPLES) % noise.shape[1]
-    own = np.sqrt(missing + evaluation**2 + outcome**2)
-    sample = log_points_M[law] + noise[law, draw] + own * rng.standard_normal(SAMPLES)
+    between, fitting, misfit = expected_variances(log_points_M, log_draws_MB, misfit_M, weight_M)
     variances = {
         "seed": fitting * seed_share,
         "evaluation": evaluation**2,
         "minimum": fitting * (1 - seed_share),
-        "form": form + missing,
+        "form": between + misfit,
         "outcome": outcome**2,
     }
-    return Spread(sample, variances)
+    rng = np.random.default_rng(seed)
+    level = rng.permutation((np.arange(SAMPLES) + 0.5) / SAMPLES)
+    if reach.width is not None:
+        return _of_width(centre, level, variances, reach)
+    missing = max(0.0, reach.deviation**2 - between)
+    variances["form"] += missing
+    order = np.argsort(log_points_M, kind="stable")
+    law = order[np.minimum(np.searchsorted(np.cumsum(weight_M[order]), level), len(order) - 1)]
+    draw = np.arange(SAMPLES) % log_draws_MB.shape[1]
+    own = np.sqrt(missing + misfit_M[law] ** 2 + evaluation**2 + outcome**2)
+    noise = log_draws_MB - np.median(log_draws_MB, axis=1, keepdims=True)
+    shape = log_points_M[law] - centre + noise[law, draw] + own * rng.standard_normal(SAMPLES)
+    return Spread(centre + shape * reach.factor, {n: v * reach.factor**2 for n, v in variances.items()})
+
+
+def expected_variances(
+    log_points_M: np.ndarray, log_draws_MB: np.ndarray, misfit_M: np.ndarray, weight_M: np.ndarray
+) -> tuple[float, float, float]:
+    """What the fit itself expects, of log loss: between laws, within a law's draws, about a law; see spread()."""
+    centre = float(weight_M @ log_points_M)
+    # A law's draws are taken about its own point: a bootstrap is trusted for spread, not for level.
+    noise = log_draws_MB - np.median(log_draws_MB, axis=1, keepdims=True)
+    between = float(weight_M @ (log_points_M - centre) ** 2)
+    return between, float(weight_M @ noise.var(axis=1)), float(weight_M @ misfit_M**2)
+
+
+def _of_width(centre: float, level: np.ndarray, variances: dict[str, float], reach: Reach) -> Spread:
+    """A sample about the centre whose width is the learned one; what the parts do not explain of it is form."""
+    assert reach.width is not None
+    own = sum(v for name, v in variances.items() if name not in ("evaluation", "outcome"))
+    scale = reach.factor * reach.width.scale(reach.decades, float(np.sqrt(own)))
+    grown = float(np.hypot(scale, np.sqrt(variances["evaluation"])))
+    sample = centre + grown * _quantiles(reach.width, level)
+    known = {name: v * min(1.0, scale**2 / max(own, 1e-300)) for name, v in variances.items() if name != "evaluation"}
+    known["form"] += max(0.0, scale**2 - sum(known.values()))
+    return Spread(sample, {name: known.get(name, variances["evaluation"]) for name in variances})
+
+
+def _quantiles(width: Width, level: np.ndarray) -> np.ndarray:
+    """The learned distribution of error over scale at these levels: symmetric, between the learned shares as a normal
+    stretched to pass through them."""
+    from statistics import NormalDist
+
+    shares = sorted(width.factors)
+    scores = [NormalDist().inv_cdf(0.5 + share / 2) for share in shares]
+    factors = [width.factors[share] for share in shares]
+    far = 4.5  # beyond the last share the tail goes on as a normal's
+    knots = np.array([0.0, *scores, far])
+    heights = np.array([0.0, *factors, factors[-1] * far / scores[-1]])
+    grid = np.linspace(0.0, far, 451)
+    normal = np.array([NormalDist().cdf(z) for z in grid])
+    score = np.interp(np.abs(level - 0.5) + 0.5, normal, grid)
+    return np.asarray(np.sign(level - 0.5) * np.interp(score, knots, heights))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gnomon.forecast import isoflop, projection
-from gnomon.forecast.laws import Law
+from gnomon.forecast.kriging import Kriged, KrigedSurface, Setting, fit_kriged
+from gnomon.forecast.laws import Inputs, Law
 from gnomon.forecast.noise import SeedNoise
 from gnomon.forecast.runs import Runs
 
@@ -29,9 +30,16 @@ class Member:
 
     law: Law
     family: str
-    point: projection.Solution
-    draws: projection.Solution | None
+    point: projection.Solution | Kriged
+    draws: projection.Solution | Kriged | None
     scale: float
+
+    def misfit_deviation(self, inputs: Inputs) -> np.ndarray:
+        """[t]: deviation of log loss about the law that the law itself expects at these runs; 0 where it expects
+        none."""
+        if isinstance(self.point, Kriged):
+            return self.point.misfit_deviation(inputs)
+        return np.zeros(len(inputs["compute"]))
 
 
 @dataclass(frozen=True)
@@ -78,10 +86,12 @@ def fit_members(
     seeds: SeedNoise,
     log_loss_Bn: np.ndarray | None = None,
     worse: float = KNEE,
+    setting: Setting | None = None,
 ) -> list[Member]:
     """Every law that the table has enough for: laws of compute need minima, laws of size and tokens need runs.
 
-    worse: the loss's knee for runs above a surface, see projection.Loss.
+    worse: the loss's knee for runs above a surface, see projection.Loss. setting: of the surface with a misfit, which
+    is left out without one.
     """
     members = []
     for law in laws:
@@ -91,6 +101,9 @@ def fit_members(
         elif law.family == "valley":
             if _enough_for_surface(runs) and runs.budgets >= 3:
                 members.append(_fit_valley(law, runs, seeds, log_loss_Bn))
+        elif isinstance(law, KrigedSurface):
+            if setting is not None and _enough_for_surface(runs):
+                members.append(_fit_kriged(law, runs, setting, 0 if log_loss_Bn is None else len(log_loss_Bn)))
         elif _enough_for_surface(runs):
             members.append(_fit_surface(law, runs, seeds, log_loss_Bn, worse))
     return members
@@ -143,6 +156,13 @@ def _fit_valley(law: Law, runs: Runs, seeds: SeedNoise, log_loss_Bn: np.ndarray 
     if log_loss_Bn is not None:
         draws = projection.solve(law, inputs, np.exp(log_loss_Bn[:, kept]), loss, near=point)
     return Member(law, law.family, point, draws, scale)
+
+
+def _fit_kriged(law: Law, runs: Runs, setting: Setting, draws: int) -> Member:
+    point = fit_kriged(runs, setting)
+    residual = np.abs(np.log(point.predict(runs.inputs())[0] / runs.loss))
+    scale = max(1.4826 * float(np.median(residual)), SMALLEST_SCALE)
+    return Member(law, law.family, point, point.drawn(draws, seed=0) if draws else None, scale)
 
 
 def _fit_surface(law: Law, runs: Runs, seeds: SeedNoise, log_loss_Bn: np.ndarray | None, worse: float) -> Member:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gnomon.forecast.kriging import Setting
 from gnomon.forecast.laws import Law
 from gnomon.forecast.members import KNEE, Shape, fit_members, shape_of
 from gnomon.forecast.noise import SeedNoise
@@ -38,7 +39,9 @@ class Hidden:
     loss: float
 
 
-def trials(runs: Runs, laws: list[Law], shape: Shape, seeds: SeedNoise, worse: float = KNEE) -> list[Trial]:
+def trials(
+    runs: Runs, laws: list[Law], shape: Shape, seeds: SeedNoise, worse: float = KNEE, setting: Setting | None = None
+) -> list[Trial]:
     """Hide the top budget, then the top two; what is left must still hold three. Tables without isoFLOP groups hide the
     runs of their top half decade once."""
     hidden = [Hidden(m.compute, m.size, m.tokens, m.loss) for m in shape.minima]
@@ -46,21 +49,27 @@ def trials(runs: Runs, laws: list[Law], shape: Shape, seeds: SeedNoise, worse: f
     if hidden:
         for kept in (len(hidden) - 1, len(hidden) - 2):
             if kept >= 3:
-                done += _trials(runs, laws, seeds, 0.7 * hidden[kept].compute, hidden[kept:], worse)
+                done += _trials(runs, laws, seeds, 0.7 * hidden[kept].compute, hidden[kept:], worse, setting)
         return done
     top = runs.compute > runs.compute.max() / 3
     best = np.flatnonzero(top)[np.argmin(runs.loss[top])]
     cut = float(runs.compute.max() / 3)
     at = Hidden(*(float(a[best]) for a in (runs.compute, runs.size, runs.tokens, runs.loss)))
-    return _trials(runs, laws, seeds, cut, [at], worse)
+    return _trials(runs, laws, seeds, cut, [at], worse, setting)
 
 
 def _trials(
-    runs: Runs, laws: list[Law], seeds: SeedNoise, cut: float, hidden: list[Hidden], worse: float
+    runs: Runs,
+    laws: list[Law],
+    seeds: SeedNoise,
+    cut: float,
+    hidden: list[Hidden],
+    worse: float,
+    setting: Setting | None,
 ) -> list[Trial]:
     """Fit the runs whose compute is at most `cut` and forecast the hidden ones."""
     kept = runs.select(runs.compute <= cut)
-    members = fit_members(kept, laws, shape_of(kept, seeds), seeds, worse=worse) if len(kept) else []
+    members = fit_members(kept, laws, shape_of(kept, seeds), seeds, worse=worse, setting=setting) if len(kept) else []
     done = []
     for h in hidden if members else []:
         at = {"compute": np.array([h.compute]), "parameters": np.array([h.size]), "tokens": np.array([h.tokens])}
