@@ -75,6 +75,11 @@ def test_all_zeros_are_answered_and_flagged() -> None:
     assert np.isfinite(forecast.median).all()
 
 
+def test_a_task_that_is_solved_stays_solved() -> None:
+    forecast = fit_task(np.ones(len(N)), compute=C, parameters=N, tokens=D).predict(**BIG)
+    assert forecast.median[0] > 0.95
+
+
 def test_inverse_scaling_is_said_and_no_law_is_used() -> None:
     score = 0.6 - 0.05 * np.log10(C / C.min()) + np.random.default_rng(2).normal(scale=0.005, size=len(N))
     forecast = ask(score)

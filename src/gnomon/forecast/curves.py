@@ -87,7 +87,8 @@ class CurveFit:
         u = np.log(asked / self.last_x)
         ahead = np.maximum(u, 0.0)
         process, variance = self.slope.predict(ahead)
-        each = np.stack([law.predict(ahead) for law in self.laws])
+        with np.errstate(over="ignore"):
+            each = np.stack([law.predict(ahead) for law in self.laws])
         middle = (1 - self.law_share) * process + self.law_share * np.median(each, axis=0)
         disagree = (
             np.mean((each - process) ** 2, axis=0) * LAW_SHARE**2
@@ -95,9 +96,9 @@ class CurveFit:
         deviation = np.sqrt(variance + disagree + self.slope.noise**2)
         inside = u < 0
         middle = np.where(inside, np.interp(asked, self.x, np.log(self.y)), middle)
-        quantiles = {level: np.exp(middle + NormalDist().inv_cdf(level) * deviation) for level in levels}
+        quantiles = {level: _exp(middle + NormalDist().inv_cdf(level) * deviation) for level in levels}
         return CurveForecast(
-            asked, np.exp(middle), quantiles, self._components(process, each), self._warnings(asked, inside)
+            asked, _exp(middle), quantiles, self._components(process, each), self._warnings(asked, inside)
         )
 
     def _components(self, process: np.ndarray, each: np.ndarray) -> list[dict[str, Any]]:
@@ -105,7 +106,7 @@ class CurveFit:
         share = self.law_share / len(self.laws)
         members += [(fit.law.name, fit.law.source, share, line) for fit, line in zip(self.laws, each, strict=True)]
         return [
-            {"name": name, "source": source, "weight": weight, "median": np.exp(line)}
+            {"name": name, "source": source, "weight": weight, "median": _exp(line)}
             for name, source, weight, line in members
         ]
 
@@ -130,6 +131,11 @@ def fit_curve(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) 
     if float(slope.weight @ slope.mean[:, 1]) > 0:
         warnings = ("the curve rises at its end; a law that falls says nothing about it",)
     return CurveFit(last * np.exp(u), np.exp(log), slope, _laws(u, log), _law_share(u, log), warnings)
+
+
+def _exp(log: np.ndarray) -> np.ndarray:
+    """e^log, far enough from infinity to be computed with."""
+    return np.exp(np.clip(log, -300.0, 300.0))
 
 
 def _laws(u_n: np.ndarray, log_n: np.ndarray) -> tuple[LawFit, ...]:

@@ -12,6 +12,7 @@ from gnomon.common.errors import GnomonError
 Numbers = Sequence[float] | np.ndarray | float
 FEWEST_RUNS = 5
 CLEAR = 3.0  # standard errors
+HIGHEST_CHANCE = 0.6
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,13 @@ def read_runs(columns: Mapping[str, Numbers | None]) -> TaskRuns:
 
 
 def prepare(runs: TaskRuns, chance: float | None, items: int | None) -> TaskRuns:
-    """Rows by rising compute, with chance: what was given, or the median score of the smallest third."""
+    """Rows by rising compute, with chance: what was given, or the median score of the smallest third (0 where that is
+    more than guessing ever gets)."""
     if len(runs) < FEWEST_RUNS:
         raise GnomonError(f"task: {len(runs)} runs have a score and compute; at least {FEWEST_RUNS} are needed")
     runs = runs.at(np.lexsort((runs.score, runs.compute)))
-    guess = float(np.median(runs.score[: max(3, len(runs) // 3)])) if chance is None else float(chance)
+    lowest = float(np.median(runs.score[: max(3, len(runs) // 3)]))
+    guess = lowest * (lowest <= HIGHEST_CHANCE) if chance is None else float(chance)
     if not 0 <= guess < 1:
         raise GnomonError(f"task: chance is {guess:g}; a number from 0 to below 1 is expected")
     return replace(runs, chance=guess if guess >= 0.03 else 0.0, items=items)
