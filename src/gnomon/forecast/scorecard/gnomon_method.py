@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -65,15 +66,17 @@ class Gnomon:
 
 def learned_sources() -> list[str]:
     """The sources that the learned part of the method saw; empty when nothing is learned."""
-    try:
-        learned = importlib.import_module("gnomon.forecast.learned")
-    except ModuleNotFoundError:
-        return []
-    return list(getattr(learned, "SOURCES", ()))
+    return list(getattr(_learned(), "SOURCES", ()))
 
 
 def method_version() -> str | None:
-    """METHOD_VERSION of the method that is scored; None while it is not frozen."""
-    module = importlib.import_module("gnomon.forecast")
-    version = getattr(module, "METHOD_VERSION", None)
+    """METHOD_VERSION of the method that is scored; None while it has none."""
+    version = getattr(_learned(), "METHOD_VERSION", None)
     return None if version is None else str(version)
+
+
+def _learned() -> ModuleType | None:
+    try:
+        return importlib.import_module("gnomon.forecast.learned")
+    except ModuleNotFoundError:
+        return None

@@ -37,7 +37,8 @@ def _minimum(budget: float, runs: Family) -> Minimum | None:
     counts = np.bincount(which.reshape(-1))
     loss = np.bincount(which.reshape(-1), np.log(runs.loss)) / counts
     tokens = np.bincount(which.reshape(-1), np.log(runs.tokens_D)) / counts
-    best = int(loss.argmin())
+    level_best = np.flatnonzero(loss <= loss.min() + 1e-9)  # digitised losses tie: the middle of the ties is the best
+    best = int(level_best[len(level_best) // 2])
     if best in (0, len(sizes) - 1):
         return None
     u = np.log(sizes / sizes[best])

@@ -81,7 +81,7 @@ def fit_power_floor(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.n
         return np.logaddexp(p[0] - np.exp(p[2]) * v, p[1])
 
     ends = [
-        least_squares(lambda p: law(p, u) - np.log(y), p, bounds=([-30, -30, -7], [30, 30, 2]), max_nfev=300)
+        least_squares(lambda p: law(p, u) - np.log(y), p, bounds=([-30, -30, -7], [30, 30, 2]), max_nfev=120)
         for p in begin[::3]
     ]
     best = min(ends, key=lambda end: end.cost).x
@@ -89,7 +89,7 @@ def fit_power_floor(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.n
     return lambda at: np.exp(law(best, np.log(at / centre)))
 
 
-def fit_bnsl(x: np.ndarray, y: np.ndarray, starts: int = 6) -> Callable[[np.ndarray], np.ndarray]:
+def fit_bnsl(x: np.ndarray, y: np.ndarray, starts: int = 4) -> Callable[[np.ndarray], np.ndarray]:
     """y = a + b x^-c0 (1 + (x/d)^(1/f))^(-c1 f), by least squares of log residuals from several starts."""
     from scipy.optimize import least_squares
 
@@ -112,7 +112,7 @@ def fit_bnsl(x: np.ndarray, y: np.ndarray, starts: int = 6) -> Callable[[np.ndar
         begin = [floor, np.log(y.mean()), 0.1 + 0.2 * rng.random(), 0.1 * rng.standard_normal()]
         begin += [u.min() + span * rng.random(), np.log(0.3 + rng.random())]
         begin = np.clip(begin, np.array(low) + 1e-6, np.array(high) - 1e-6)
-        end = least_squares(lambda p: law(p, u) - np.log(y), begin, bounds=(low, high), max_nfev=400)
+        end = least_squares(lambda p: law(p, u) - np.log(y), begin, bounds=(low, high), max_nfev=150)
         if end.cost < cost:
             best, cost = end.x, end.cost
     assert best is not None
