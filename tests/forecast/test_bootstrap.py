@@ -35,8 +35,8 @@ def test_draws_are_the_optima_of_their_own_resampled_tables() -> None:
 
 
 def test_its_spread_is_that_of_new_ladders() -> None:
-    told = bootstrap(laws.surface(), runs_of(200), draws=300).deviations()
-    again = [runs_of(200, seed) for seed in range(1, 25)]
+    told = bootstrap(laws.surface(), runs_of(200), draws=200).deviations()
+    again = [runs_of(200, seed) for seed in range(1, 17)]
     fits = [solve(laws.surface().free(), r.inputs(), r.loss, published_loss(200)).exponents[0] for r in again]
     for i, name in enumerate(("alpha", "beta")):
         assert told[name] == pytest.approx(np.std(fits, axis=0)[i], rel=0.6)

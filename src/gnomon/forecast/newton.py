@@ -18,7 +18,7 @@ from gnomon.forecast.robust import Loss
 
 CHUNK_NUMBERS = 65_536  # rows times problems worked on at once: what fits a core's cache
 ROUNDS = 100
-LONGEST = 0.2  # of an exponent in one step
+LONGEST = 0.1  # of the range of an exponent, in one step
 
 
 def descend(
@@ -53,13 +53,12 @@ _FIELDS = ("x", "p", "theta", "parts", "ratio", "residual", "value")
 class _State:
     """Variables x [S, m] of one chunk with each row's parts of the fitted over the observed loss [S, k, n]."""
 
-    def __init__(self, law: Law, x: np.ndarray, inputs: Inputs, inverse_Sn: np.ndarray, loss: Loss) -> None:
+    def __init__(self, law: Law, x: np.ndarray, inputs: Inputs, log_losses: np.ndarray, loss: Loss) -> None:
         k = len(law.coefficients)
         floors = np.array(law.floors)
         p = np.where(floors, x[:, :k], np.exp(np.where(floors, 0.0, x[:, :k])))
         self.x, self.p, self.theta = x, p, x[:, k:].copy()
-        self.parts = law.parts(self.theta, p, inputs)
-        self.parts *= inverse_Sn[:, None, :]
+        self.parts = law.parts(self.theta, p, inputs, log_losses)
         self.ratio = self.parts.sum(1)
         self.residual = loss.residual(self.ratio)
         self.value = loss.value(self.residual) + law.prior_value(self.theta)
@@ -93,14 +92,14 @@ def _descend(
     high = np.concatenate([np.full(k, np.inf), limits[:, 1]])
     begin = np.where(floors, p_Sk, np.log(np.maximum(p_Sk, 5e-324)))
     x = np.concatenate([begin, np.clip(theta_Sq, limits[:, 0], limits[:, 1])], axis=1)
-    inverse = np.ascontiguousarray(np.broadcast_to(1 / losses_Sn, (len(x), losses_Sn.shape[-1])))
-    state = _State(law, x, inputs, inverse, loss)
+    logs = np.log(losses_Sn)  # [1, n] where all problems share the losses
+    state = _State(law, x, inputs, logs, loss)
     damping = np.full(len(x), first_damping)
     live = np.arange(len(x))  # the problems that `state` still holds
     found = np.empty_like(x), np.empty(len(x))
     for _ in range(ROUNDS):
-        step, expected = _step(law, state, inputs, inverse, loss, damping, low, high)
-        trial = _State(law, np.clip(state.x + step, low, high), inputs, inverse, loss)
+        step, expected = _step(law, state, inputs, logs, loss, damping, low, high)
+        trial = _State(law, np.clip(state.x + step, low, high), inputs, logs, loss)
         better = (trial.value <= state.value) & (expected >= 0)
         gained = state.value - trial.value
         settled = better & (gained <= tolerance * np.abs(state.value))
@@ -116,7 +115,7 @@ def _descend(
         if settled.any():
             keep = np.flatnonzero(~settled)
             state, live, damping = state.of(keep), live[keep], damping[keep]
-            inverse, loss = inverse[keep], loss.of(keep)
+            logs, loss = logs if len(logs) == 1 else logs[keep], loss.of(keep)
     x, value = found
     return x[:, k:], np.where(floors, x[:, :k], np.where(x[:, :k] <= -700, 0.0, np.exp(x[:, :k]))), value
 
@@ -125,38 +124,38 @@ def _step(
     law: Law,
     now: _State,
     inputs: Inputs,
-    inverse_Sn: np.ndarray,
+    log_losses: np.ndarray,
     loss: Loss,
     damping_S: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The step [S, m], and what the gradient says it gains [S]."""
-    gradient, hessian = _derivatives(law, now, inputs, inverse_Sn, loss, damping_S)
+    gradient, hessian = _derivatives(law, now, inputs, log_losses, loss, damping_S)
     free = ~(((now.x <= low) & (gradient > 0)) | ((now.x >= high) & (gradient < 0)))
     gradient = gradient * free
     size = np.sqrt(np.maximum(np.abs(np.einsum("smm->sm", hessian)), 1e-30))
     both = (free[:, :, None] & free[:, None, :]) / (size[:, :, None] * size[:, None, :])
     matrix = hessian * both + np.eye(len(low)) * np.where(free, 1e-12, 1.0)[:, None, :]
     step = np.linalg.solve(matrix, -(gradient / size)[..., None])[..., 0] / size * free
-    longest = np.abs(step[:, len(law.coefficients) :]).max(1, initial=0.0)
+    k = len(law.coefficients)
+    longest = (np.abs(step[:, k:]) / (high - low)[k:]).max(1, initial=0.0)
     step = step * np.minimum(1.0, LONGEST / np.maximum(longest, 1e-300))[:, None]
     return step, -(gradient * step).sum(1)
 
 
 def _derivatives(
-    law: Law, now: _State, inputs: Inputs, inverse_Sn: np.ndarray, loss: Loss, damping_S: np.ndarray
+    law: Law, now: _State, inputs: Inputs, log_losses: np.ndarray, loss: Loss, damping_S: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gradient [S, m] of the objective and its damped Hessian [S, m, m]."""
     k = len(law.coefficients)
-    relative = 1 / (now.ratio * loss.scale) if loss.log else np.broadcast_to(1 / loss.scale, now.ratio.shape)
-    pull = loss.slope(now.residual)
-    count, size = loss.counted(pull.shape), np.abs(now.residual)
-    knees = loss.knees(now.residual)
-    weight = count * ((size <= knees) + damping_S[:, None] * np.minimum(1.0, knees / np.maximum(size, 1e-300)))
+    pull, weight = loss.slope_and_curvature(now.residual, damping_S)
     if loss.log:
         weight -= pull * loss.scale  # the logarithm bends
-    rows = Rows(inverse_Sn * relative, pull, weight)
+        relative = 1 / (now.ratio * loss.scale)
+    else:
+        relative = (1 / loss.scale)[None, :]
+    rows = Rows(np.exp(-log_losses) * relative, pull, weight)
     parts = now.parts * relative[:, None, :]
     gradient, hessian = law.normal_equations(now.theta, now.p, inputs, parts, rows)
     slope, curvature = law.prior_slope(now.theta)

@@ -29,7 +29,7 @@ class Loss:
 
     def residual(self, ratio: np.ndarray) -> np.ndarray:
         """In units of scale, from fitted over observed loss [..., n]."""
-        return (np.log(np.maximum(ratio, 1e-300)) if self.log else ratio - 1.0) / self.scale
+        return (np.log(ratio) if self.log else ratio - 1.0) / self.scale
 
     def knees(self, residual: np.ndarray) -> np.ndarray | float:
         return self.knee if self.knee == self.worse else np.where(residual < 0, self.worse, self.knee)
@@ -38,13 +38,28 @@ class Loss:
         """Weighted sum over the last axis; residual in units of scale."""
         size = np.abs(residual)
         inner = np.minimum(size, self.knees(residual))
-        each = inner * (size - 0.5 * inner)
-        return each.sum(-1) if self.weight is None else (each * self.weight).sum(-1)
+        size -= 0.5 * inner
+        return np.einsum("...n,...n->...", inner, size if self.weight is None else np.multiply(size, self.weight, size))
 
     def slope(self, residual: np.ndarray) -> np.ndarray:
         """Derivative of the loss by each residual, weighted."""
         slope = np.clip(residual, -self.worse, self.knee)
         return slope if self.weight is None else slope * self.weight
+
+    def slope_and_curvature(self, residual_Sn: np.ndarray, damping_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """slope(), and the second derivative by each residual plus damping * weights(), in few passes over memory."""
+        slope = np.clip(residual_Sn, -self.worse, self.knee)
+        size = np.abs(residual_Sn)
+        weight = np.abs(slope)
+        inside = size <= weight
+        size += 1e-300
+        weight /= size
+        weight *= damping_S[:, None]
+        weight += inside
+        if self.weight is not None:
+            weight *= self.weight
+            slope *= self.weight
+        return slope, weight
 
     def weights(self, residual: np.ndarray) -> np.ndarray:
         """Weights of the parabola that touches the loss here and lies above it everywhere on the same side."""

@@ -20,8 +20,8 @@ Inputs = Mapping[str, np.ndarray]  # "compute" or "parameters" and "tokens", eac
 
 @dataclass(frozen=True)
 class Rows:
-    """What the loss says of every run, [S, n]: unit turns a loss into a residual; pull is the derivative of the
-    objective by that residual; weight is how much its square counts in the curvature."""
+    """What the loss says of every run, [S, n]: unit turns a loss into a residual ([1, n] where all problems agree);
+    pull is the derivative of the objective by that residual; weight is how much its square counts in the curvature."""
 
     unit: np.ndarray
     pull: np.ndarray
@@ -110,9 +110,10 @@ class Law:
 
     # The two that follow serve newton.py: runs stand last there. PowerSum has a quicker twin of each.
 
-    def parts(self, theta_Sq: np.ndarray, p_Sk: np.ndarray, inputs: Inputs) -> np.ndarray:
-        """[S, k, n]: each coefficient times its column."""
-        return np.ascontiguousarray(self.columns(theta_Sq, inputs).transpose(0, 2, 1)) * p_Sk[:, :, None]
+    def parts(self, theta_Sq: np.ndarray, p_Sk: np.ndarray, inputs: Inputs, log_losses: np.ndarray) -> np.ndarray:
+        """[S, k, n]: each coefficient times its column, over the losses whose logarithms [1 or S, n] are given."""
+        columns = np.ascontiguousarray(self.columns(theta_Sq, inputs).transpose(0, 2, 1))
+        return columns * p_Sk[:, :, None] * np.exp(-log_losses)[:, None, :]
 
     def normal_equations(
         self, theta_Sq: np.ndarray, p_Sk: np.ndarray, inputs: Inputs, parts_Skn: np.ndarray, rows: Rows
@@ -122,7 +123,8 @@ class Law:
         k, q, step = len(self.coefficients), len(self.exponents), 1e-5
         slopes = self.slopes(theta_Sq, inputs)
         by_exponent = (slopes.transpose(0, 3, 1, 2) @ p_Sk[:, None, :, None])[..., 0] * rows.unit[:, None, :]
-        own = [rows.unit if floor else parts_Skn[:, i] for i, floor in enumerate(self.floors)]
+        unit = np.broadcast_to(rows.unit, rows.pull.shape)
+        own = [unit if floor else parts_Skn[:, i] for i, floor in enumerate(self.floors)]
         jacobian = np.concatenate([np.stack(own, axis=1), by_exponent], axis=1)
         gradient = (jacobian @ rows.pull[..., None])[..., 0]
         hessian = (jacobian * rows.weight[:, None, :]) @ jacobian.transpose(0, 2, 1)
@@ -199,16 +201,18 @@ class PowerSum(Law):
     def floors(self) -> tuple[bool, ...]:
         return tuple(not given for _, given, _ in self.terms)
 
-    def parts(self, theta_Sq: np.ndarray, p_Sk: np.ndarray, inputs: Inputs) -> np.ndarray:
-        runs = np.asarray(next(iter(inputs.values()))).shape[-1]
-        parts = np.empty((len(theta_Sq), len(self.terms), runs))
+    def parts(self, theta_Sq: np.ndarray, p_Sk: np.ndarray, inputs: Inputs, log_losses: np.ndarray) -> np.ndarray:
+        # The logarithm of a part is a product of [ln p, theta, 1] and [1, -ln input, -ln loss]: one thin product.
+        parts = np.empty((len(theta_Sq), len(self.terms), log_losses.shape[1]))
+        log_p, ones = np.log(np.maximum(p_Sk, 5e-324)), np.ones(log_losses.shape[1])
         for k, (_, given, exponent) in enumerate(self.terms):
             if not given:
-                parts[:, k] = p_Sk[:, k, None]
+                np.multiply(p_Sk[:, k, None], np.exp(-log_losses), out=parts[:, k])
                 continue
-            power = theta_Sq[:, self.exponents.index(exponent), None]
-            np.exp(-power * np.log(inputs[given]), out=parts[:, k])
-            parts[:, k] *= p_Sk[:, k, None]
+            variables = np.stack([log_p[:, k], theta_Sq[:, self.exponents.index(exponent)]], axis=1)
+            log_part = variables @ np.stack([ones, -np.log(inputs[given])])
+            log_part -= log_losses
+            np.exp(log_part, out=parts[:, k])
         return parts
 
     def normal_equations(
@@ -221,17 +225,20 @@ class PowerSum(Law):
         logs = [-np.log(inputs[given]) if given else None for _, given, _ in self.terms]
         at = [[i] + ([k + self.exponents.index(e)] if e else []) for i, (_, _, e) in enumerate(self.terms)]
         own = [parts_Skn[:, i] if given else rows.unit for i, (_, given, _) in enumerate(self.terms)]
+        weighted, product = np.empty_like(rows.pull), np.empty_like(rows.pull)
         for i, log in enumerate(logs):
+            np.multiply(own[i], rows.pull, out=product)
             if log is None:
-                gradient[:, i] = (own[i] * rows.pull).sum(1)
+                gradient[:, i] = product.sum(1)
             else:
-                moments = (own[i] * rows.pull) @ np.stack([np.ones_like(log), log, log**2], axis=1)
+                moments = product @ np.stack([np.ones_like(log), log, log**2], axis=1)
                 gradient[:, at[i]] += moments[:, :2]
                 hessian[:, at[i], at[i]] += moments[:, [0, 2]]
                 hessian[:, at[i], at[i][::-1]] += moments[:, 1:2]
-            weighted = own[i] * rows.weight
+            np.multiply(own[i], rows.weight, out=weighted)
             for j in range(i + 1):
-                _add_products(hessian, weighted * own[j], at[i], at[j], log, logs[j])
+                np.multiply(weighted, own[j], out=product)
+                _add_products(hessian, product, at[i], at[j], log, logs[j])
         return gradient, hessian
 
 
