@@ -8,8 +8,10 @@ was worth, sample() for a table to try them on. docs/forecast.md shows each at w
 from gnomon.forecast.allocation import Advice, Price, allocate
 from gnomon.forecast.combine import Fit, fit
 from gnomon.forecast.compare import Comparison, compare
+from gnomon.forecast.curves import fit_curve
 from gnomon.forecast.design import Proposal, next_rung
 from gnomon.forecast.diagnosis import doctor
+from gnomon.forecast.downstream import fit_task
 from gnomon.forecast.laws import Law, PowerSum, standard_laws
 from gnomon.forecast.parts import PartsFit, fit_parts
 from gnomon.forecast.readers import read
@@ -39,7 +41,9 @@ __all__ = [
     "describe_columns",
     "doctor",
     "fit",
+    "fit_curve",
     "fit_parts",
+    "fit_task",
     "forecast",
     "metric_of",
     "next_rung",
