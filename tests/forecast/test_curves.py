@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -143,3 +146,11 @@ def test_the_filter_equals_the_textbook_one() -> None:
 
 def _point_noise(log: np.ndarray) -> float:
     return float(np.median(np.abs(np.diff(log, 2)))) / 0.6745 / 6**0.5
+
+
+def test_the_python_of_the_page_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs/curves.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "docs/curves.md", "exec"), {})
