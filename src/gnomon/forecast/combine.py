@@ -32,9 +32,9 @@ from gnomon.forecast.runs import Runs, admissible, size_column
 from gnomon.forecast.table import RunTable
 from gnomon.forecast.values import LEVELS, Finding, Forecast, Target, unit_of
 
-DRAWS = 300
+DRAWS = 120
 # A target within this factor of the best size, in logs, of a table with this many minima is forecast as an optimum.
-NEAR_BEST_SIZE, FEWEST_MINIMA = float(np.log(1.5)), 4
+NEAR_BEST_SIZE, FEWEST_MINIMA = float(np.log(2.0)), 3
 # Distance for which the weights of a fit are quoted where no target is named.
 USUAL_DECADES = 1.5
 

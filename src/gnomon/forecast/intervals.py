@@ -8,8 +8,9 @@ outcome (the target, too, is one seed).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,6 +30,7 @@ USUAL_RATE = 0.006
 # A table too short to try itself gets what covers careless published ladders of three budgets.
 UNTRIED_RATE = 0.025
 SAMPLES = 6000
+FAR_SCORE = 4.5
 # Trials nearer than the noise of a minimum allows say little about laws: errors below this are not told apart.
 SMALLEST_ERROR = 0.003
 
@@ -186,15 +188,20 @@ def _of_width(centre: float, level: np.ndarray, variances: dict[str, float], rea
 def _quantiles(width: Width, level: np.ndarray) -> np.ndarray:
     """The learned distribution of error over scale at these levels: symmetric, between the learned shares as a normal
     stretched to pass through them."""
-    from statistics import NormalDist
-
     shares = sorted(width.factors)
-    scores = [NormalDist().inv_cdf(0.5 + share / 2) for share in shares]
+    score_of, normal, grid = _normal()
+    scores = [score_of(0.5 + share / 2) for share in shares]
     factors = [width.factors[share] for share in shares]
-    far = 4.5  # beyond the last share the tail goes on as a normal's
-    knots = np.array([0.0, *scores, far])
-    heights = np.array([0.0, *factors, factors[-1] * far / scores[-1]])
-    grid = np.linspace(0.0, far, 451)
-    normal = np.array([NormalDist().cdf(z) for z in grid])
+    knots = np.array([0.0, *scores, FAR_SCORE])
+    heights = np.array([0.0, *factors, factors[-1] * FAR_SCORE / scores[-1]])  # beyond, the tail goes on as a normal's
     score = np.interp(np.abs(level - 0.5) + 0.5, normal, grid)
     return np.asarray(np.sign(level - 0.5) * np.interp(score, knots, heights))
+
+
+@lru_cache(maxsize=1)
+def _normal() -> tuple[Callable[[float], float], np.ndarray, np.ndarray]:
+    """The normal's quantile function, and its distribution function over a grid of scores."""
+    from statistics import NormalDist
+
+    grid = np.linspace(0.0, FAR_SCORE, 451)
+    return NormalDist().inv_cdf, np.array([NormalDist().cdf(z) for z in grid]), grid
