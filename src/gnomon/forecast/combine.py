@@ -287,7 +287,8 @@ def fit(
     first = shape_of(runs, noise)
     deviation = first.row_deviation
     if np.isnan(first.scatter):
-        surface = [m.scale for m in fit_members(runs, chosen, first, noise) if m.family == "surface"]
+        plain = [law for law in chosen if law.family == "surface"]
+        surface = [m.scale for m in fit_members(runs, plain, first, noise)]
         deviation = np.maximum(deviation, min(surface)) if surface else deviation
     rng = np.random.default_rng(seed)
     log_loss = np.log(runs.loss) + deviation * rng.standard_normal((draws, len(runs)))
@@ -315,7 +316,7 @@ def fit(
         learned=known,
         factor=factor,
         common=declared(table),
-        left_out=tuple(left_out),
+        left_out=(left_out,) if isinstance(left_out, str) else tuple(left_out),
     )
 
 
