@@ -128,7 +128,7 @@ def fit_curve(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) 
     u, log, last = _points(x, y)
     slope = fit_slope(u, log)
     warnings: tuple[str, ...] = ()
-    if float(slope.weight @ slope.mean[:, 1]) > 0:
+    if slope.weight @ slope.mean[:, 1] > 2 * np.sqrt(slope.weight @ slope.covariance[:, 2]):
         warnings = ("the curve rises at its end; a law that falls says nothing about it",)
     return CurveFit(last * np.exp(u), np.exp(log), slope, _laws(u, log), _law_share(u, log), warnings)
 
