@@ -13,7 +13,7 @@ from gnomon.common.errors import GnomonError
 from gnomon.forecast.table import RunTable
 
 SIZE_COLUMNS = ("parameters_matmul", "parameters_no_embedding", "parameters_total")
-MOST_ROWS = 4000  # a law learns nothing from more
+MOST_ROWS = 1500  # a law learns nothing from more
 # Rows that differ in one of these are different settings; rows that agree in all of them differ by their seeds alone.
 SETTING = ("tokens", "flops", "batch_tokens", "rate", "steps", "depth", "width", "context", "vocab", "unique_tokens")
 

@@ -102,22 +102,21 @@ def test_noise_alone_seldom_looks_like_a_bend(make_ladder, metric: str) -> None:
     assert sum(any(f.code == "slope_break" for f in each) for each in found) <= 3
 
 
-def too_few(rows: list[dict], metric: str) -> str:
-    with pytest.raises(GnomonError) as caught:
-        fit(RunTable.from_rows(rows), metric)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_too_few_rungs_give_no_law_and_one_line(make_ladder, metric: str) -> None:
+def test_too_few_rungs_are_a_fatal_finding_and_a_flagged_number(make_ladder, metric: str) -> None:
     rows = make_ladder().rows()
-    says = "a ladder with too few rungs for a law"
-    assert says in too_few(rows[:1], metric)
-    assert says in too_few([rows[0], {**rows[0], "run_id": "again"}], metric)
-    assert says in too_few([r for r in rows if r["budget"] < 5e11], metric)
-    assert says in too_few([{**r, "budget": None} for r in rows if r["budget"] < 2e11], metric)
-    assert says in too_few([{**r, metric: 2.0} for r in rows], metric)
-    with pytest.raises(GnomonError, match=says):
+    for few in (
+        rows[:1],
+        [rows[0], {**rows[0], "run_id": "again"}],
+        [r for r in rows if r["budget"] < 5e11],
+        [{**r, "budget": None} for r in rows if r["budget"] < 2e11],
+        [{**r, metric: 2.0} for r in rows],
+    ):
+        table = RunTable.from_rows(few)
+        assert "too_few" in {f.code for f in doctor(table, metric) if f.severity == "fatal"}
+        forecast = fit(table, metric, draws=20).predict(make_ladder().target(1e15)[0])
+        assert forecast.flag and "too few rungs for a law" in forecast.flag_reason and forecast.mend
+        assert np.isfinite(list(forecast.quantiles.values())).all() and forecast.half_width_pct > 1
+    with pytest.raises(GnomonError, match="too few rungs for a law"):
         fit(RunTable.from_rows([]), metric)
 
 
