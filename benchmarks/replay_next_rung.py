@@ -26,7 +26,7 @@ from gnomon.forecast.scoring import crps
 from gnomon.forecast.values import Target
 
 METRIC = "loss_nats_scored"
-SHARES = (0.05, 0.1, 0.2, 0.4, 0.6, 1.0)
+SHARES = (0.1, 0.2, 0.4, 0.6, 1.0)
 ROUNDS = (0.5, 1.0)
 
 
@@ -115,7 +115,7 @@ def first_fit(pool: Family, draws: int) -> int | None:
 
 def fitted(part: Family, draws: int) -> Fit | None:
     try:
-        return fit(part.table(), METRIC, draws=draws)
+        return fit(part.table(), METRIC, draws=draws, left_out=(part.source,))
     except GnomonError:
         return None
 
@@ -173,28 +173,39 @@ def scored(pool: Family, rows: np.ndarray, targets: list[tuple[Target, float]], 
 
 
 def summary(rows: list[dict[str, object]]) -> list[str]:
-    """Mean CRPS of both orders over families, each source alike, and the share at which ours equals the whole grid."""
+    """CRPS of both orders over that of the whole grid (geometric mean, each source alike; median over families), and
+    for each family the least share at which an order's CRPS is no worse than the whole grid's."""
     lines = []
-    curves = {}
+    whole = {str(r["family"]): _number(r, "grid") for r in rows if r["share"] == 1.0}
+    ratios = [(r, name, _number(r, name) / whole[str(r["family"])]) for r in rows for name in ("grid", "ours")]
     for name in ("grid", "ours"):
-        curve = {}
+        parts = []
         for share in SHARES:
-            at = [r for r in rows if r["share"] == share]
-            logs = {s: [np.log(float(str(r[name]))) for r in at if r["source"] == s] for s in {r["source"] for r in at}}
-            curve[share] = float(np.exp(np.mean([np.nanmean(v) for v in logs.values()]))) if logs else float("nan")
-        curves[name] = curve
-        lines.append(f"{name}: " + ", ".join(f"{100 * s:.0f} % of the compute {v:.3f}" for s, v in curve.items()))
-    families = sorted({str(r["family"]) for r in rows})
-    needed = []
-    for family in families:
-        mine = sorted((float(str(r["share"])), float(str(r["ours"]))) for r in rows if r["family"] == family)
-        whole = [float(str(r["grid"])) for r in rows if r["family"] == family and r["share"] == 1.0]
-        reached = [s for s, v in mine if whole and v <= whole[0] * 1.0001]
-        needed.append(min(reached) if reached else float("inf"))
-        lines.append(f"{family}: ours equals the whole grid at {100 * needed[-1]:.0f} % of its compute")
-    if needed:
-        lines.append(f"median over {len(families)} families: {100 * float(np.median(needed)):.0f} %")
+            at = [(str(r["source"]), v) for r, n, v in ratios if n == name and r["share"] == share and np.isfinite(v)]
+            sources = [np.mean([np.log(v) for s, v in at if s == source]) for source in sorted({s for s, _ in at})]
+            if at:
+                median = float(np.median([v for _, v in at]))
+                parts.append(f"{100 * share:.0f} %: {np.exp(np.mean(sources)):.2f} ({median:.2f}, {len(at)})")
+        lines.append(
+            f"{name}, CRPS over the whole grid's at a share, by source (median, families): " + ", ".join(parts)
+        )
+    first: dict[str, list[float]] = {"grid": [], "ours": []}
+    for family in whole:
+        for name, found in first.items():
+            reached = [
+                float(str(r["share"])) for r, n, v in ratios if n == name and r["family"] == family and v <= 1.0001
+            ]
+            found.append(min(reached, default=float("inf")))
+        lines.append(
+            f"{family}: the whole grid's CRPS is reached at {first['ours'][-1]:.0%} (grid {first['grid'][-1]:.0%})"
+        )
+    for name, found in first.items():
+        lines.append(f"{name}: median {np.median(found):.0%} over {len(found)} families")
     return lines
+
+
+def _number(row: dict[str, object], name: str) -> float:
+    return float(str(row[name]))
 
 
 if __name__ == "__main__":

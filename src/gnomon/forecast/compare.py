@@ -28,8 +28,10 @@ SAME = 0.06
 # rate at which it dies out (arXiv:2203.15556: reducible loss falls as C^-0.155), and how far down pairs still count.
 SLOPE_DEVIATION, FADE, MEMORY = 0.0015, 0.15, np.log(10)
 LEVEL_DEVIATION = 0.3
-# No pair is known better than this; what the ratio may do per decade beyond the pairs that no trend sees.
-SMALLEST_NOISE, DRIFT_PER_DECADE = 0.005, 0.01
+# No pair is known better than this. Per decade beyond the pairs the ratio may move by so much unseen by any trend, and by
+# this share of itself: what makes 90 % intervals hold 85, 86 and 91 % of the gaps at 10, 30 and 100 times
+# (benchmarks/score_compare.py; four sources, round numbers chosen on all of them together).
+SMALLEST_NOISE, DRIFT_PER_DECADE, DRIFT_SHARE = 0.005, 0.01, 0.3
 DRAWS = 4000
 FEWEST_PAIRS = 3
 
@@ -122,7 +124,8 @@ def compared(pairs: Pairs, at_compute: float, x: np.ndarray, seed: int = 0) -> C
     top = float(pairs.compute.max())
     decades = max(0.0, float(np.log10(at_compute / top)))
     mean, variance = (float(v[0]) for v in trend.at(x[None]))
-    deviation = float(np.sqrt(variance + (DRIFT_PER_DECADE * decades) ** 2))
+    drift = np.hypot(DRIFT_PER_DECADE, DRIFT_SHARE * mean) * decades
+    deviation = float(np.sqrt(variance + drift**2 + trend.noise**2))  # the outcome, too, is one pair of runs
     sample = mean + deviation * _normal(DRAWS, seed)
     largest = float(pairs.log_ratio[pairs.compute.argmax()])
     warnings = []
@@ -160,7 +163,8 @@ def crossover_of(pairs: Pairs, trend: Trend, seed: int) -> dict[str, float] | No
     rng = np.random.default_rng(seed + 1)
     constants = rng.multivariate_normal(trend.mean, trend.covariance, size=DRAWS, method="eigh")
     path = constants @ trend.columns(trend.reference + step[:, None] * share).T
-    path += DRIFT_PER_DECADE * rng.standard_normal((DRAWS, 1)) * decades
+    drift = rng.standard_normal((2, DRAWS, 1)) * decades
+    path = path * (1 + DRIFT_SHARE * drift[0]) + DRIFT_PER_DECADE * drift[1]
     now = np.sign(trend.mean[0])
     crossed = np.sign(path) == -now
     any_crossed = crossed.any(axis=1)
@@ -285,9 +289,9 @@ def comparison_lines(result: Comparison, metric: str) -> list[str]:
     chance = max(result.p_a_better, 1 - result.p_a_better)
     lines = [
         f"{result.better} is better at {result.compute:.3g} FLOPs with probability {chance:.2f} ({metric})",
-        f"A's loss is {result.gap_pct:+.2f} % lower than B's (90 % between {result.gap_low_pct:+.2f} and "
-        f"{result.gap_high_pct:+.2f} %), from {result.pairs} pairs: {result.how}",
-        f"the largest pair alone says {result.largest_pair_gap_pct:+.2f} %",
+        f"A's loss is {abs(result.gap_pct):.2f} % {'below' if result.gap_pct > 0 else 'above'} B's (90 %: between "
+        f"{result.gap_low_pct:+.2f} and {result.gap_high_pct:+.2f} % below), from {result.pairs} pairs: {result.how}",
+        f"the largest pair alone says {result.largest_pair_gap_pct:+.2f} % below",
     ]
     if result.crossover is not None:
         c = result.crossover

@@ -29,6 +29,7 @@ PER_DECADE = 4
 # A run this many deviations above the law looks untuned; three more rates find a better one.
 UNTUNED, RATES = 2.5, 3
 NORMAL_90 = 1.645
+LEAST_GAIN = 0.01  # a proposal that narrows the interval by less is not made, nor any after it
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ def next_rung(
         raise GnomonError(f"budget of {budget_flops:.3g} FLOPs pays for no run; the smallest took {cheapest:.3g}")
     cloud = posterior(fitted, aim)
     chosen, deviations = choose(cloud, aim, points, candidates, budget_flops, most)
+    worth = int((deviations[1:] < (1 - LEAST_GAIN) * deviations[:-1]).cumprod().sum())
+    chosen, deviations = chosen[: max(worth, 1)], deviations[: max(worth, 1) + 1]
     spread = fitted.spread(aim)  # the interval that is shown; the covariance says by what part it shrinks
     shown = np.sqrt(max(0.0, float(np.var(spread.log_sample)) - spread.variances.get("outcome", 0.0)))
     widths = 100 * NORMAL_90 * shown * deviations / deviations[0]
