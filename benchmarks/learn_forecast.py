@@ -31,7 +31,7 @@ METRIC = "loss_nats_scored"
 RATIOS = (10, 100, 1000)
 FEWEST_RUNS, SMALLEST_SPAN = 8, 3.0
 AVERAGED = 15
-DRAWS = 40
+DRAWS = 16
 SHARES = (0.5, 0.8, 0.9)
 # Seven sources are few: the quantile is taken a little further out than its name.
 STRICTER = {0.5: 0.52, 0.8: 0.82, 0.9: 0.92}
@@ -306,7 +306,13 @@ def main() -> None:
         for source, setting in choose_settings(rolling, chosen.settings, ["", *sources]).items():
             value["without"][source]["setting"] = setting.__dict__
     write(learned.FILE, value)
-    fits = [(p, f) for p in (*rolling, *optima) if (f := attempt(p)) is not None]
+    problems = [*rolling, *optima]
+    fits = []
+    for number, problem in enumerate(problems):
+        print(f"\rfit {number + 1} of {len(problems)}", end="", file=sys.stderr)
+        if (found := attempt(problem)) is not None:
+            fits.append((problem, found))
+    print(file=sys.stderr)
     rows = [o for p, f in fits for o in outcomes(p, f)]
     for source in ("", *sources):
         value["without"][source]["errors"] = records(rows, source)
