@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gnomon.figures.loss import Interval
-from gnomon.figures.numbers import PER_CENT, percent
+from gnomon.figures.numbers import PER_CENT, percent, weight
 from gnomon.figures.picture import Picture, Variant, picture
 from gnomon.figures.scale import Scale, linear_ticks, tick_text
 from gnomon.figures.svg import Drawing
@@ -69,7 +69,7 @@ def _draw(rows: list[FormRow], rest: list[FormRow], combined: Interval, unit: st
     drawing.text(middle, font, text, font, "strong", "middle")
     _band_words(drawing, combined, x, top, font, variant.width)
     for index, row in enumerate(rows):
-        _row(drawing, row, x, top + index * block, block, font, index == 0, variant)
+        _row(drawing, row, x, top + index * block, block, font, index == 0, variant, combined.median)
     if rest:
         share = percent(sum(row.weight for row in rest))
         drawing.text(0, ground + font * 3.9, f"{len(rest)} more laws, {share} of the weight together", font, "soft")
@@ -104,15 +104,24 @@ def _column(rows: list[FormRow], font: float) -> float:
 
 def _words(row: FormRow) -> str:
     tried = f", {row.tried:.1f}{PER_CENT} off when tried" if row.tried is not None else ", not tried"
-    return f"weight {percent(row.weight)}{tried}"
+    return f"weight {weight(row.weight)}{tried}"
 
 
 def _row(
-    drawing: Drawing, row: FormRow, x: Scale, top: float, block: float, font: float, best: bool, variant: Variant
+    drawing: Drawing,
+    row: FormRow,
+    x: Scale,
+    top: float,
+    block: float,
+    font: float,
+    best: bool,
+    variant: Variant,
+    median: float,
 ) -> None:
+    """One law on its ruler; its number stands where the line of the combined median does not run through it."""
     drawing.text(0, top + font * 1.25, row.name, font, "strong" if best else "label")
     if variant.narrow:
-        drawing.text(variant.width, top + font * 1.25, f"weight {percent(row.weight)}", font, "soft", "end")
+        drawing.text(variant.width, top + font * 1.25, f"weight {weight(row.weight)}", font, "soft", "end")
     else:
         drawing.text(0, top + font * 2.45, _words(row), font, "soft")
     y = top + block * (RULER if variant.narrow else 0.5)
@@ -126,7 +135,9 @@ def _row(
     if not inside:
         text = f"{text} →" if row.median > x.high else f"← {text}"
     right = place + radius + 6
-    if right + text_width(text, font) <= variant.width - 2:
+    end = right + text_width(text, font)
+    crossed = right - 3 < x(median) < end + 3 and place - radius - 9 - (end - right) > x.start
+    if end <= variant.width - 2 and not crossed:
         drawing.text(right, y + font * 0.35, text, font, "label")
     else:
         drawing.text(place - radius - 6, y + font * 0.35, text, font, "label", "end")

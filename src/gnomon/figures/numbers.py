@@ -60,6 +60,11 @@ def percent(share: float) -> str:
     return f"{value:.1f}{PER_CENT}" if abs(value) < 9.95 else f"{value:.0f}{PER_CENT}"
 
 
+def weight(share: float) -> str:
+    """A law's share of the forecast: as percent(), and never a bare zero."""
+    return f"<0.1{PER_CENT}" if 0 < share < 0.0005 else percent(share)
+
+
 def fraction(value: float) -> str:
     """A share of one, as a person says it: 1, 1/10, 1/1000; powers of ten below a millionth."""
     if value > 0 and 1e-6 <= value < 1:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gnomon.figures.numbers import PER_CENT, percent, power
+from gnomon.figures.numbers import PER_CENT, percent, power, weight
 from gnomon.figures.picture import Picture, Variant, picture
 from gnomon.figures.scale import Scale, linear_ticks, log_ticks, padded_log, tick_text
 from gnomon.figures.svg import Drawing
 from gnomon.figures.text import text_width
 
 MOST_PANELS = 6
+FEW = 8  # runs; the panel of a law of minima alone says little about what the others need
 TAIL = 4.0  # a dot beyond this many times the 90th percentile is drawn hollow at the edge
 
 
@@ -38,12 +39,14 @@ def residuals(panels: tuple[ResidualPanel, ...]) -> Picture:
 
 
 def _reach(panels: tuple[ResidualPanel, ...]) -> float:
-    """Per cent from zero to the edge, the same for all panels, so that they can be compared."""
+    """Per cent from zero to the edge, the same for all panels, so that they can be compared: what the law with most
+    weight needs, and a little more where the others do."""
     reaches = []
     for panel in panels:
         offs = sorted(abs(off) for _, off, _ in panel.points)
         reaches.append(min(offs[-1], TAIL * offs[int(0.9 * (len(offs) - 1))]))
-    return max(max(reaches) * 1.15, 0.01)
+    needed = reaches[0] if len(panels[0].points) >= FEW else max(reaches)
+    return max(min(max(reaches), 2 * needed) * 1.15, 0.01)
 
 
 def _draw(panels: tuple[ResidualPanel, ...], variant: Variant) -> Drawing:
@@ -70,17 +73,17 @@ def _draw(panels: tuple[ResidualPanel, ...], variant: Variant) -> Drawing:
                 drawing.text(left - 8, y(tick) + font * 0.35, text, font, "soft", "end")
         _panel(drawing, panel, x, y, y0, font)
         if index + columns >= len(panels):
-            _computes(drawing, x, y0 + height, font, 2 if columns == 2 or variant.narrow else 5)
+            _computes(drawing, x, y0 + height, font, 3 if columns == 2 or variant.narrow else 5)
     last = top + rows * (title + height + gap) + font * 1.2
     drawing.text(variant.width - 8, last + font * 0.2, "compute in FLOPs", font, "soft", "end")
     return drawing
 
 
 def _panel(drawing: Drawing, panel: ResidualPanel, x: Scale, y: Scale, top: float, font: float) -> None:
-    weight = f"weight {percent(panel.weight)}"
-    room = x.end - x.start - text_width(weight, font) - 12
+    share = f"weight {weight(panel.weight)}"
+    room = x.end - x.start - text_width(share, font) - 12
     drawing.text(x.start, top - font * 0.55, _fitted(panel.name, font, room), font, "strong")
-    drawing.text(x.end, top - font * 0.55, weight, font, "soft", "end")
+    drawing.text(x.end, top - font * 0.55, share, font, "soft", "end")
     for compute, off, name in panel.points:
         held = y.holds(off)
         place = min(max(off, y.low), y.high)
