@@ -77,4 +77,4 @@ def test_what_cannot_be_compared_is_named(metric: str) -> None:
     with pytest.raises(GnomonError, match="compute is"):
         compare(table, table, 0.0, metric)
     with pytest.raises(GnomonError, match="no runs can be paired"):
-        compare(table, table.select(np.arange(0)), FAR, metric)
+        compare(table.select(np.arange(0)), table, FAR, metric)

@@ -28,11 +28,12 @@ SAME = 0.06
 # rate at which it dies out (arXiv:2203.15556: reducible loss falls as C^-0.155), and how far down pairs still count.
 SLOPE_DEVIATION, FADE, MEMORY = 0.0015, 0.15, np.log(10)
 LEVEL_DEVIATION = 0.3
-# No pair is known better than this. Per decade beyond the pairs the ratio may move by so much unseen by any trend, and by
-# this share of itself: what makes 90 % intervals hold 85, 86 and 91 % of the gaps at 10, 30 and 100 times
+# No pair is known better than this. Per decade beyond the pairs the ratio may move by so much unseen by any trend, and
+# by this share of itself: what makes 90 % intervals hold 85, 86 and 91 % of the gaps at 10, 30 and 100 times
 # (benchmarks/score_compare.py; four sources, round numbers chosen on all of them together).
 SMALLEST_NOISE, DRIFT_PER_DECADE, DRIFT_SHARE = 0.005, 0.01, 0.3
 DRAWS = 4000
+UNPAIRED_DRAWS = 100  # refits behind each of two forecasts that are subtracted
 FEWEST_PAIRS = 3
 
 
@@ -236,7 +237,7 @@ def _unpaired(table_a: RunTable, table_b: RunTable, compute: float, metric: str,
     best: list[float] = []
     for name, table in (("A", table_a), ("B", table_b)):
         try:
-            fitted = fit(table, metric)
+            fitted = fit(table, metric, draws=UNPAIRED_DRAWS)
             sample = fitted.spread(fitted.target(compute)).log_sample
         except GnomonError as error:
             message = f"compare: no runs can be paired, and table {name} alone says too little: {error}"
