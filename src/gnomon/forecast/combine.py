@@ -278,7 +278,7 @@ def fit(
     findings = diagnosis.doctor(table, metric)
     diagnosis.require_sound(findings)
     worse = UNDER_TUNED_KNEE if under_tuned else KNEE
-    chosen = list(laws) if laws is not None else [*standard_laws(), KrigedSurface()]
+    chosen = list(laws) if laws is not None else [*standard_laws(left_out), KrigedSurface()]
     known = learned_part(left_out)
     runs = admissible(table, metric)
     noise = seed_noise(runs)
