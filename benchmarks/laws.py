@@ -55,7 +55,7 @@ def drift(data: Path) -> None:
             families[family] = columns([r for r in rows if r["family"] == family], "params_N", "tokens_D", "loss")
     for k in (3, 10, 30, 100):
         errors = []
-        for size, tokens, loss in families.values():
+        for family, (size, tokens, loss) in families.items():
             use = np.flatnonzero((tokens / size >= 2) & (tokens / size <= 1000))
             if len(use) > 300:
                 use = np.random.default_rng(0).choice(use, 300, replace=False)
@@ -68,6 +68,7 @@ def drift(data: Path) -> None:
                 continue
             trio = (laws.surface(), laws.surface_tied(), laws.Drift())
             errors.append([error(law, inputs, loss[use], kept, asked) for law in trio])
+            print(f"  {family} {k}x: {np.round(errors[-1], 2)}")
         print(f"{k:4}x, {len(errors)} families: untied, tied, drifting {np.round(np.median(errors, axis=0), 2)} %")
 
 
