@@ -40,7 +40,7 @@ def scores(entry: Entry, result: dict[str, Any]) -> dict[str, Score]:
 
 
 def forecast_rows(entry: Entry, result: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """One object a metric for machines; without an outcome its last five values are null."""
+    """One object a metric for machines; what needs an outcome is null while there is none."""
     found = scores(entry, result) if result else {}
     values = outcomes(entry, result["evaluations"]) if result and result["status"] == "done" else {}
     rows = []
@@ -58,6 +58,7 @@ def forecast_rows(entry: Entry, result: dict[str, Any] | None) -> list[dict[str,
                 "last_point_error_pct": verdict.last_point_error_pct if verdict else None,
                 "inside_90": verdict.inside_90 if verdict else None,
                 "crps": verdict.crps if verdict else None,
+                "flag": forecast.flag,
             }
         )
     return rows
@@ -145,7 +146,8 @@ def list_lines(home: Path, ca_file: Path | None = None) -> Iterator[str]:
         yield _named(registry, entry)
         for metric, f in sealed_forecasts(entry).items():
             q = f.quantiles
-            yield f"  {metric}: {f.median:.4f} ({q['0.05']:.4f}–{q['0.95']:.4f} at 90 %)"
+            flag = ", flagged as noise when it was sealed" if f.flag else ""
+            yield f"  {metric}: {f.median:.4f} ({q['0.05']:.4f}–{q['0.95']:.4f} at 90 %){flag}"
         yield f"  {entry.time[:10]}, {_witness(registry, entry, ca_file)}"
 
 
