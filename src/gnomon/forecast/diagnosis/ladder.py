@@ -38,6 +38,7 @@ def enough(runs: Runs, metric: str, nominal: bool) -> list[Finding]:
 
 
 def span(runs: Runs) -> list[Finding]:
+    """Too little compute between the smallest and the largest run, or loss that rises with it."""
     reach = float(runs.compute.max() / runs.compute.min())
     findings = []
     if reach < 10:
@@ -105,7 +106,7 @@ def slope_break(minima: list[Minimum]) -> tuple[str, int] | None:
     if len(minima) < 4:
         return None
     x = np.log([m.compute for m in minima])
-    y = np.log([m.loss for m in minima])
+    y = np.log(np.maximum([m.loss for m in minima], 1e-12))
     deviation = np.array([m.log_loss_deviation for m in minima])
     for top in (2, 3) if len(minima) >= 5 else (2,):
         upper, lower = np.arange(len(x) - top, len(x)), np.arange(len(x) - top + 1)
