@@ -321,8 +321,8 @@ def main() -> None:
     fits = []
     for number, problem in enumerate(problems):
         print(f"\rfit {number + 1} of {len(problems)}", end="", file=sys.stderr)
-        if (found := attempt(problem)) is not None:
-            fits.append((problem, found))
+        if (fit_of_it := attempt(problem)) is not None:
+            fits.append((problem, fit_of_it))
     print(file=sys.stderr)
     rows = [o for p, f in fits for o in outcomes(p, f)]
     for source in ("", *sources):

@@ -22,24 +22,6 @@ from gnomon.forecast.kriging import Setting
 
 NAME = "gnomon-1"
 FILE = Path(__file__).with_name("learned.json")
-# What decides a forecast's numbers, besides the laws: hashed into METHOD_VERSION.
-CODE = (
-    "combine",
-    "intervals",
-    "isoflop",
-    "kriging",
-    "learned",
-    "members",
-    "newton",
-    "noise",
-    "projection",
-    "record",
-    "robust",
-    "rolling",
-    "runs",
-    "scoring",
-    "values",
-)
 # Ratios at which the record of a law is kept.
 RATIOS = (10.0, 100.0)
 
@@ -127,10 +109,11 @@ def _learned(without: str) -> Learned:
 
 @lru_cache(maxsize=1)
 def method_version() -> str:
-    """The method's name and a hash of the code, learned part and scoring rule that decide a forecast's numbers."""
+    """The method's name and a hash of everything in this room that decides a forecast's numbers or their score."""
     folder = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in [*(folder / f"{name}.py" for name in CODE), *sorted((folder / "laws").glob("*.py")), FILE]:
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".json")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         digest.update(path.read_bytes())
     return f"{NAME}+{digest.hexdigest()[:12]}"
 
