@@ -91,7 +91,7 @@ def test_conformal_intervals_need_other_sources(collection: Collection) -> None:
 
     rows = ask(Guess(), coverage.plan(collection.families, 10), 10)
     assert all(r.quantiles is not None for r in rows)
-    alone = ask(Guess(), coverage.plan(collection.families[:1], 5), 5)
+    alone = ask(Guess(), coverage.plan(collection.families[:1], 5), 5)  # a ratio that has no record either
     assert all(r.quantiles is None for r in alone)
 
 

@@ -75,6 +75,12 @@ def test_conformal_intervals_never_see_their_own_source() -> None:
     assert widths[0] > 1.5  # of a quiet one: the wild source's miss
 
 
+def test_the_record_stands_in_for_one_source_but_not_for_one_that_it_saw() -> None:
+    stranger, known = with_intervals([row("a", 1.0, "mine")], 10), with_intervals([row("a", 1.0, "gadre")], 10)
+    assert stranger[0].quantiles is not None
+    assert known[0].quantiles is None
+
+
 def test_weighted_quantiles_count_families_alike() -> None:
     values, weights = np.array([1.0] * 10 + [5.0]), np.array([0.1] * 10 + [1.0])
     assert weighted_quantile(values, weights, np.array([0.4, 0.8])).tolist() == [1.0, 5.0]

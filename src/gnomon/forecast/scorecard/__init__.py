@@ -1,1 +1,4 @@
-"""Scores of forecasting methods on folders of published runs: families, protocols, baselines, one table."""
+"""Forecasting methods side by side on folders of finished runs: families, protocols, baselines, one card.
+
+families.read_collection(folder) -> card.score(collection) -> show.lines(card); docs/scorecard.md says what is asked.
+"""

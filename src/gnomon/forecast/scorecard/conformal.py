@@ -16,16 +16,22 @@ from gnomon.forecast.scorecard.scores import Row, by
 from gnomon.forecast.values import LEVELS
 
 FEWEST_SOURCES = 3
-# Quantiles of |log(outcome/forecast)| of chinchilla_prior on the coverage protocol at 10, 100 and 1000 times.
+# Quantiles of |log(outcome/forecast)| of chinchilla_prior on the developer families: the coverage protocol at 10 and
+# 100 times, rolling origin at 1000 (8 targets); every family alike. From `gnomon forecast scorecard`, 2026-11-22.
 RECORD_LEVELS = (0.5, 0.8, 0.9)
-RECORD: dict[int, tuple[float, float, float]] = {}
-RECORD_SOURCES: tuple[str, ...] = ()
+RECORD: dict[int, tuple[float, float, float]] = {
+    10: (0.0185, 0.0451, 0.0557),
+    100: (0.0372, 0.0641, 0.2633),
+    1000: (0.0894, 0.1040, 0.1937),
+}
+RECORD_SOURCES = ("chinchilla", "gadre", "gemstone", "marin", "misfitting", "opt", "porian")
 
 
 def with_intervals(rows: Sequence[Row], ratio: int) -> list[Row]:
     """The same rows with quantiles at LEVELS about the median, from the errors on the other sources."""
     answered = [r for r in rows if r.answered]
-    widths = {source: _widths([r for r in answered if r.source != source], ratio) for source in by(answered, "source")}
+    sources = by(answered, "source")
+    widths = {name: _widths([r for r in answered if r.source != name], ratio, name) for name in sources}
     return [_widened(r, widths[r.source]) if r.answered else r for r in rows]
 
 
@@ -35,8 +41,8 @@ def _widened(row: Row, width: np.ndarray | None) -> Row:
     return replace(row, quantiles=tuple(float(q) for q in row.median * np.exp(width)))
 
 
-def _widths(others: Sequence[Row], ratio: int) -> np.ndarray | None:
-    """Offsets of log loss at LEVELS; None when nothing is known at this ratio."""
+def _widths(others: Sequence[Row], ratio: int, source: str) -> np.ndarray | None:
+    """Offsets of log loss at LEVELS for this source; None when nothing is known at this ratio but its own errors."""
     inner = np.array([abs(2 * level - 1) for level in LEVELS])
     sign = np.sign(np.array(LEVELS) - 0.5)
     if len(by(others, "source")) >= FEWEST_SOURCES:
@@ -44,7 +50,7 @@ def _widths(others: Sequence[Row], ratio: int) -> np.ndarray | None:
         count = {name: len(g) for name, g in by(others, "family").items()}
         weight = np.array([1 / count[r.family] for r in others])
         return sign * weighted_quantile(error, weight, inner)
-    if ratio not in RECORD:
+    if ratio not in RECORD or source in RECORD_SOURCES:
         return None
     return sign * np.interp(inner, (0.0, *RECORD_LEVELS), (0.0, *RECORD[ratio]))
 

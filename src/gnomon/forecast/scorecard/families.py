@@ -16,7 +16,7 @@ import numpy as np
 
 from gnomon.common.errors import GnomonError
 from gnomon.forecast.scorecard.columns import File, read_file
-from gnomon.forecast.scorecard.sources import HEADLINES, headline, shown, source_of
+from gnomon.forecast.scorecard.sources import headline, shown, source_of
 from gnomon.forecast.table import RunTable
 
 # A run trained on fewer or more tokens a parameter is outside what any law of (N, D) was made for.
@@ -344,4 +344,4 @@ def _with_loss(downstream: Downstream, families: list[Family]) -> Downstream:
     return replace(downstream, loss=np.array([known.get(r, np.nan) for r in downstream.run_ids]))
 
 
-__all__ = ["HEADLINES", "Collection", "Curve", "Downstream", "Family", "read_collection"]
+__all__ = ["Collection", "Curve", "Downstream", "Family", "read_collection"]
