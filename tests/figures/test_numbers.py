@@ -64,3 +64,8 @@ def test_scale_maps_ends_and_refuses_nonsense() -> None:
 def test_neighbouring_ticks_read_differently() -> None:
     ticks = linear_ticks(1.98, 2.03, 5)
     assert len({tick_text(t, ticks) for t in ticks}) == len(ticks)
+
+
+@pytest.mark.parametrize(("value", "text"), [(31.2, "31"), (99.4, "99"), (100, "100"), (250, "250"), (2500, "2,500")])
+def test_plain_numbers_stay_plain(value, text):
+    assert power(value) == text

@@ -34,7 +34,7 @@ def forms(rows: tuple[FormRow, ...], combined: Interval, unit: str = "") -> Pict
     first = ordered[0]
     alt = (
         f"{first.name} counts most, with weight {percent(first.weight)}; it says {first.median:.3f}. "
-        f"All {len(rows)} laws together say {combined.median:.3f}{' ' + unit if unit else ''}, "
+        f"All together ({len(rows)}) say {combined.median:.3f}{' ' + unit if unit else ''}, "
         f"90 % between {combined.low90:.3f} and {combined.high90:.3f}."
     )
     rest = ordered[MOST_ROWS:]

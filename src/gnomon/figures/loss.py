@@ -70,7 +70,9 @@ def loss_forecast(table: LossTable) -> Picture:
 
 
 def _alt(table: LossTable) -> str:
-    words = [f"{table.unit} against compute for {len(table.points)} small models and the law fitted to them."]
+    noun = "small model" if table.other == LossTable.other else "run"
+    many = f"{len(table.points)} {noun}{'s' if len(table.points) > 1 else ''}"
+    words = [f"{table.unit} against compute for {many} and the law fitted to them."]
     if table.forecast is not None:
         f = table.forecast
         kind = "Sealed forecast" if table.sealed else "Fit"

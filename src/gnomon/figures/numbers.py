@@ -13,7 +13,7 @@ def power(value: float, digits: int = 2) -> str:
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "–"
     if 0.01 <= abs(value) < 1e4:
-        return f"{value:.{max(digits, 1)}g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:.{max(digits, 1)}g}" if abs(value) < 99.5 else f"{value:,.0f}"
     exponent = math.floor(math.log10(abs(value)))
     mantissa = f"{value / 10**exponent:.{digits - 1}f}"
     if float(mantissa) >= 10:

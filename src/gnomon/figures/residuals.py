@@ -32,7 +32,7 @@ def residuals(panels: tuple[ResidualPanel, ...]) -> Picture:
     first = drawn[0]
     typical = sorted(abs(off) for _, off, _ in first.points)[len(first.points) // 2]
     alt = (
-        f"How far the runs lie from each of {len(drawn)} laws, in per cent. {first.name}, with weight "
+        f"How far the runs lie from a law, in per cent, for {len(drawn)} of them. {first.name}, with weight "
         f"{percent(first.weight)}, is typically {typical:.2f}{PER_CENT} off."
     )
     return picture("residuals", alt, lambda variant: _draw(drawn, variant))

@@ -35,6 +35,7 @@ CURVE_POINTS = 48
 MOST_DOTS = 500  # of a table with more runs, the frontier and an even choice of the others are drawn
 MOST_CUTS, MOST_LOOKS = 5, 6
 HISTORY_DRAWS = 60  # bootstrap refits of an earlier forecast: its interval is drawn, not registered
+HISTORY_RUNS = 5000  # in a table of more runs the history would take minutes
 SAME_SIZE = 0.1  # of log size: nearer to the best size than this, the curve follows the best sizes
 
 
@@ -87,11 +88,15 @@ def plot(
 
     drawn = draw(table, compute, metric, parameters, tokens)
     yield forecast_lines(drawn.forecast)[0]
+    if drawn.forecast.flag:
+        yield f"this is noise: {drawn.forecast.flag_reason}"
     for name, picture in drawn.pictures.items():
         write_text(out / f"{name}.svg", standalone(picture.wide))
         yield f"{out / name}.svg: {picture.alt}"
     if "history" not in drawn.pictures:
-        yield "no history: no part of the table is enough for a law of its own"
+        many = f"{len(drawn.fit.runs)} runs are too many to fit again and again"
+        why = many if len(drawn.fit.runs) > HISTORY_RUNS else "no part of the table is enough for a law of its own"
+        yield f"no history: {why}"
     write_text(out / "forecast.html", render_forecast(source, drawn.forecast, drawn.fit.runs, drawn.pictures))
     yield f"{out / 'forecast.html'}: all of them on one page; point at a run to see its name"
 
@@ -205,11 +210,13 @@ def rows(forecast: Forecast) -> tuple[FormRow, ...]:
 def history(table: RunTable, fitted: Fit) -> tuple[Cut, ...]:
     """Forecasts of the table's later best runs from its earlier runs alone, by the same method.
 
-    A part that is too small for a law is passed over, so a small table may have no history.
+    A part that is too small for a law is passed over, so a small table may have no history; neither has a vast one.
     """
     from gnomon.forecast import Target, fit
 
     runs, best = fitted.runs, frontier(fitted)
+    if len(runs) > HISTORY_RUNS:
+        return ()
     later = np.flatnonzero(best)[np.argsort(runs.compute[best], kind="stable")]
     later = later[_even(len(later), MOST_CUTS + MOST_LOOKS)]
     made: list[Cut] = []

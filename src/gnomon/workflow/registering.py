@@ -82,7 +82,7 @@ def register_table(wish: Wish, table: RunTable, home: Path) -> Iterator[str]:
     earlier = registry.first(body["target_hash"])
     entry = registry.register(body)
     target = forecast.target
-    if why:
+    if ", not " in why:
         yield why
     yield f"{wish.table}: taken as a table of {len(table)} runs; the target's trainer is not gnomon"
     yield (
