@@ -78,7 +78,8 @@ def score(
     plans = _plans(collection, chosen, refits)
     curves = collection.curves if "rnsl" in chosen else ()
     tables = collection.downstream if "downstream" in chosen else ()
-    if not any(plans.values()) and not curves and not tables:
+    timed = collection.using("rolling_origin") if "cost" in chosen else []
+    if not any(plans.values()) and not curves and not tables and not timed:
         raise GnomonError(
             f"{collection.folder}: nothing that {', '.join(chosen)} could ask about; see docs/scorecard.md"
         )
@@ -101,7 +102,7 @@ def score(
         "schema_version": CARD_SCHEMA_VERSION,
         "method_version": method_version(),
         "methods": {name: value for name, value in result.items() if value},
-        "cost": cost.measure(collection.using("rolling_origin")) if "cost" in chosen else None,
+        "cost": cost.measure(timed),
         "data": _data(collection),
         "seconds": work.seconds,
     }
