@@ -168,6 +168,21 @@ def test_learning_curves_and_tasks(tmp_path: Path) -> None:
     assert bool(np.isfinite(found.downstream[0].loss).all())
 
 
+def test_losses_and_accuracies_may_stand_in_one_file(tmp_path: Path) -> None:
+    rows = [
+        row | {"metric_name": name, "metric_value": value}
+        for row in sweep("a")
+        for name, value in (("c4/CrossEntropyLoss", row["loss"]), ("arc/acc", 0.5), ("c4/perplexity", 9.0))
+    ]
+    for row in rows:
+        del row["loss"]
+    write(tmp_path / "lab.csv", rows)
+    found = read_collection(tmp_path)
+    assert [f.metric for f in found.families] == ["c4/CrossEntropyLoss"]
+    assert found.downstream[0].tasks == ("arc/acc",)
+    assert bool(np.isfinite(found.downstream[0].loss).all())
+
+
 def test_bad_folders_say_so_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(GnomonError, match=r"no \.csv"):
         read_collection(tmp_path)

@@ -77,6 +77,10 @@ class File:
             return self._columns["run_id"]
         return np.array([f"row {i + 1}" for i in range(len(self))], dtype=np.str_)
 
+    def metrics(self) -> np.ndarray:
+        """metric_name of each row, "loss" where there is none."""
+        return self.text("metric_name") if "metric_name" in self else np.full(len(self), "loss")
+
     def budgets(self) -> np.ndarray:
         """Nominal compute of each row's isoFLOP group, NaN for none: `flops_budget`; or the median compute of the rows
         that share an `isoflop_tag`; or `flops_counted`, `flops_C` to three digits, where enough values repeat (which

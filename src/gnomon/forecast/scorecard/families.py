@@ -159,8 +159,9 @@ def read_collection(folder: Path | str) -> Collection:
             skipped[path.name] = "no columns family, params_N and tokens_D"
         elif "loss" in file or _loss_metrics(file):
             families += _loss_families(file)
+            downstream += _downstream(file, np.char.find(np.char.lower(file.metrics()), "acc") >= 0)
         elif "metric_name" in file:
-            downstream += _downstream(file)
+            downstream += _downstream(file, np.ones(len(file), dtype=bool))
         else:
             skipped[path.name] = "neither a column loss nor metric_name"
     downstream = [_with_loss(d, families) for d in downstream]
@@ -169,15 +170,13 @@ def read_collection(folder: Path | str) -> Collection:
 
 def _loss_metrics(file: File) -> list[str]:
     """Metrics in rows of metric_name and metric_value that are losses."""
-    if "metric_name" not in file:
-        return []
-    return [m for m in dict.fromkeys(file.text("metric_name").tolist()) if m.lower().endswith("loss")]
+    return [m for m in dict.fromkeys(file.metrics().tolist()) if m.lower().endswith("loss")]
 
 
 def _loss_families(file: File) -> Iterable[Family]:
     """One family a value of `family`, with the headline metric of those that the file has."""
     loss = file.number("loss") if "loss" in file else file.number("metric_value")
-    metrics = file.text("metric_name") if "metric_name" in file else np.full(len(file), "loss")
+    metrics = file.metrics()
     names = file.text("family")
     known = _loss_metrics(file) if "loss" not in file else list(dict.fromkeys(metrics.tolist()))
     for name in dict.fromkeys(names.tolist()):
@@ -314,13 +313,15 @@ def _curves(file: File) -> Iterable[Curve]:
             yield Curve(name, source_of(file, ids == name), str(domains[rows[0]]), x[rows], y[rows], train[rows])
 
 
-def _downstream(file: File) -> Iterable[Downstream]:
-    """One collection a file: a row a run, a column a task."""
-    ids, tasks = file.ids(), file.text("metric_name")
-    run_names, first, run = np.unique(ids, return_index=True, return_inverse=True)
-    task_names, task = np.unique(tasks, return_inverse=True)
+def _downstream(file: File, rows: np.ndarray) -> Iterable[Downstream]:
+    """One collection a file, of these rows: a row a run, a column a task."""
+    if "metric_value" not in file or not rows.any():
+        return
+    run_names, which, run = np.unique(file.ids()[rows], return_index=True, return_inverse=True)
+    task_names, task = np.unique(file.metrics()[rows], return_inverse=True)
     values = np.full((len(run_names), len(task_names)), np.nan)
-    values[run, task] = file.number("metric_value")
+    values[run, task] = file.number("metric_value")[rows]
+    first = np.flatnonzero(rows)[which]
     params, tokens = file.number("params_N"), file.number("tokens_D")
     counted = file.number("flops_C")
     flops = np.where(np.isfinite(counted) & (counted > 0), counted, 6.0 * params * tokens)
