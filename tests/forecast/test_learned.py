@@ -56,7 +56,9 @@ def test_a_forecast_says_what_it_rests_on() -> None:
     for component in forecast.components:
         assert component["expected_error_pct"] > 0 and component["tested_at"] == [10.0, 100.0]
     best = max(forecast.components, key=lambda c: c["weight"])
-    assert best["name"] == forecast.law == "surface with misfit"
+    assert best["name"] == forecast.law
+    assert "surface with misfit" in {c["name"] for c in forecast.components}
+    assert forecast.shares[forecast.seen["largest_share"]] == max(forecast.shares.values()) and forecast.seen["shrink"]
     json.dumps(forecast.to_dict(), allow_nan=False)
 
 

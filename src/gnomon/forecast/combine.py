@@ -113,7 +113,7 @@ class Fit:
             components=self._components(target, points, weights),
             warnings=self._warnings(target),
             last_point=self.last_point,
-            seen=self._seen(target),
+            seen=self._seen(target, max(result.variances, key=lambda name: result.variances[name])),
             target={"compute": target.compute, "parameters": target.parameters, "tokens": target.tokens},
         )
         return appraise(forecast, self.runs, self.findings, self.common, target, self.outlook, self.left_out)
@@ -171,9 +171,10 @@ class Fit:
         off = abs(float(np.log(target.parameters) - allocation.log_size(target.compute)[0]))
         return "optimum" if off < NEAR_BEST_SIZE else "any"
 
-    def _seen(self, target: Target) -> dict[str, object]:
-        """What the forecast rests on, kept with it."""
+    def _seen(self, target: Target, largest: str) -> dict[str, object]:
+        """What the forecast rests on, kept with it. largest: the largest share of its variance."""
         seen: dict[str, object] = {"rows": len(self.runs), "table_hash": self.table_hash}
+        seen |= {"largest_share": largest, "shrink": intervals.SHRINK[largest]}
         seen |= {"rate_per_decade": self.rate, "method": method_version(), "width_factor": self.factor}
         if is_small(self.runs):
             return seen

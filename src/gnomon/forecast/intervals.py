@@ -115,6 +115,16 @@ class Spread:
         return np.exp(np.quantile(self.log_sample, LEVELS))
 
 
+# What would make a share smaller.
+SHRINK = {
+    "seed": "repeat the largest runs with other seeds",
+    "minimum": "more sizes around the best one at the largest budgets, or more runs near the largest",
+    "form": "a rung three times larger than the largest run",
+    "evaluation": "read the rungs on the rows that the outcome will be read on",
+    "outcome": "nothing: the target, too, is one seed",
+}
+
+
 def shares(variances: dict[str, float]) -> dict[str, float]:
     """As fractions of their sum."""
     total = sum(variances.values()) or 1.0
