@@ -46,7 +46,7 @@ def forecast_register(
         wish = Wish(Path(what), target, metric, parameters, tokens, name, definition, deadline, tuning)
         lines = register_table(wish, open_table(wish.table, columns, unit), home)
     else:
-        given = {"--metric": metric, "--parameters": parameters, "--tokens": tokens, "--name": name}
+        given: dict[str, object] = {"--metric": metric, "--parameters": parameters, "--tokens": tokens, "--name": name}
         given |= {"--target": target, "--definition": definition, "--deadline": deadline, "--tuning-flops": tuning}
         given |= {"--column": columns, "--unit": unit}
         for option, value in given.items():
