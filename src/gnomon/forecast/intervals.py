@@ -88,19 +88,19 @@ class Reach:
 PRIOR_FORECASTS = 20.0
 
 
-def updated_factor(closed: Sequence[tuple[Forecast, float]], factor: float = 1.0) -> float:
+def updated_factor(closed: Sequence[tuple[Forecast, float]]) -> float:
     """By what to multiply the width after these forecasts have met their outcomes.
 
-    closed: (forecast, outcome) pairs, as the registry has them. factor: before them. The mean square of log(outcome /
-    median) over the forecast's own deviation (from its 80 % interval) is pulled towards 1 as by PRIOR_FORECASTS
-    forecasts that went as they should; a single surprise counts as nine at most.
+    closed: all (forecast, outcome) pairs, as the registry has them. The mean square of log(outcome / median) over the
+    deviation that the shipped width gave (from the 80 % interval, less the factor that the forecast was made with) is
+    pulled towards 1 as by PRIOR_FORECASTS forecasts that went as they should; a surprise counts as nine at most.
     """
     squares = []
     for forecast, outcome in closed:
         q = forecast.quantiles
-        deviation = float(np.log(q["0.9"] / q["0.1"])) / (2 * 1.2816)
+        deviation = float(np.log(q["0.9"] / q["0.1"])) / (2 * 1.2816) / float(forecast.seen.get("width_factor", 1.0))
         squares.append(min(9.0, (float(np.log(outcome / forecast.median)) / max(deviation, 1e-9)) ** 2))
-    return float(factor * np.sqrt((PRIOR_FORECASTS + sum(squares)) / (PRIOR_FORECASTS + len(squares))))
+    return float(np.sqrt((PRIOR_FORECASTS + sum(squares)) / (PRIOR_FORECASTS + len(squares))))
 
 
 @dataclass(frozen=True)

@@ -72,10 +72,11 @@ def register_table(wish: Wish, table: RunTable, home: Path) -> Iterator[str]:
     from gnomon.forecast import fit, target_of
     from gnomon.forecast.metrics import choose_metric
     from gnomon.workflow.forecasting import forecast_lines
+    from gnomon.workflow.learning import width_factor
 
     _check_deadline(wish.deadline)
     metric, why = choose_metric(table, wish.metric)
-    fitted = fit(table, metric)
+    fitted = fit(table, metric, factor=width_factor(home))
     forecast = fitted.predict(target_of(fitted, wish.compute, wish.parameters, wish.tokens))
     body = outside_body(wish, table, forecast)
     registry = Registry(home / "forecasts.jsonl")
@@ -87,7 +88,7 @@ def register_table(wish: Wish, table: RunTable, home: Path) -> Iterator[str]:
     yield f"{wish.table}: taken as a table of {len(table)} runs; the target's trainer is not gnomon"
     yield (
         f"sealed as {entry.hash[:12]} in {registry.path}: {body['target']['name']}, {metric} at "
-        f"{target['compute']:.4g} FLOPs, {target['parameters']:.4g} parameters, {target['tokens']:.4g} tokens"
+        f"{target['compute']:.4g} FLOPs, {target['parameters']:.4g} parameters, {target['tokens']:.4g} tokens; method {body['method'] or 'without a version'}"
     )
     if earlier is not None:
         yield f"a revision: {earlier.hash[:12]} of {earlier.time[:10]} is the first for this target, and is scored"
@@ -113,6 +114,7 @@ def outside_body(wish: Wish, table: RunTable, forecast: Forecast) -> dict[str, A
         "forecasts": {forecast.metric: asdict(forecast)},
         "warnings": list(forecast.warnings),
         "analysis_hash": folder_hash(Path(gnomon.__file__).parent / "forecast"),
+        "method": forecast.seen.get("method", ""),
         "gnomon_version": gnomon.__version__,
         "table": wish.table.name,
         "table_hash": table.hash,
