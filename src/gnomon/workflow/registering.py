@@ -88,7 +88,8 @@ def register_table(wish: Wish, table: RunTable, home: Path) -> Iterator[str]:
     yield f"{wish.table}: taken as a table of {len(table)} runs; the target's trainer is not gnomon"
     yield (
         f"sealed as {entry.hash[:12]} in {registry.path}: {body['target']['name']}, {metric} at "
-        f"{target['compute']:.4g} FLOPs, {target['parameters']:.4g} parameters, {target['tokens']:.4g} tokens; method {body['method'] or 'without a version'}"
+        f"{target['compute']:.4g} FLOPs, {target['parameters']:.4g} parameters, {target['tokens']:.4g} tokens; "
+        f"method {body['method'] or 'without a version'}"
     )
     if earlier is not None:
         yield f"a revision: {earlier.hash[:12]} of {earlier.time[:10]} is the first for this target, and is scored"
