@@ -97,9 +97,9 @@ class Fit:
         outcome_stderr: standard error (in the metric's unit) of the outcome's evaluation over rows, where these are not
         the rows that the rungs were read on; see also bridge().
         """
-        points, _ = self.laws_at(target)
-        result = self.spread(target, outcome_stderr)
+        points, draws = self.laws_at(target)
         weights = self.weights_at(target)
+        result = self._spread(target, points, draws, weights, outcome_stderr)
         first = int(weights.argmax())
         quantiles = {str(level): float(q) for level, q in zip(LEVELS, result.quantiles(), strict=True)}
         forecast = Forecast(
@@ -120,8 +120,11 @@ class Fit:
 
     def spread(self, target: Target, outcome_stderr: float = 0.0) -> intervals.Spread:
         """What the target's log loss may be, as a sample; see predict()."""
-        points, draws = self.laws_at(target)
-        weights = self.weights_at(target)
+        return self._spread(target, *self.laws_at(target), self.weights_at(target), outcome_stderr)
+
+    def _spread(
+        self, target: Target, points: np.ndarray, draws: np.ndarray, weights: np.ndarray, outcome_stderr: float
+    ) -> intervals.Spread:
         decades = self.decades(target)
         variance = max(self.row_deviation**2, 1e-300)
         small = is_small(self.runs)
