@@ -16,12 +16,12 @@ from gnomon.forecast.learned import FILE, learned, method_version, sources_seen
 METRIC = "loss_nats_validation"
 
 
-def table(count: int = 40, seed: int = 0) -> RunTable:
+def table(count: int = 40, seed: int = 0, noise: float = 0.003) -> RunTable:
     rng = np.random.default_rng(seed)
     compute = 1e19 * 10 ** rng.uniform(-3, 0, count)
     size = np.sqrt(compute / 6 / rng.uniform(5, 80, count))
     tokens = compute / 6 / size
-    loss = (1.8 + 400 / size**0.34 + 2000 / tokens**0.36) * np.exp(0.003 * rng.standard_normal(count))
+    loss = (1.8 + 400 / size**0.34 + 2000 / tokens**0.36) * np.exp(noise * rng.standard_normal(count))
     rows = zip(range(count), size, tokens, loss, strict=True)
     return RunTable.from_rows(
         [
@@ -73,6 +73,11 @@ def test_widths_grow_with_distance_and_hold_the_outcome() -> None:
         assert f.quantiles["0.1"] < true < f.quantiles["0.9"]
         levels = list(f.quantiles.values())
         assert levels == sorted(levels) and sum(f.shares.values()) == pytest.approx(1)
+
+
+def test_a_table_worse_than_any_published_one_is_not_made_to_look_usual() -> None:
+    good, bad = (fit(table(noise=n), METRIC, draws=20).predict(target(1e21)).half_width_pct for n in (0.003, 0.3))
+    assert bad > 2 * good
 
 
 def test_weights_follow_the_record_at_the_targets_distance() -> None:

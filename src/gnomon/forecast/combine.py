@@ -135,7 +135,7 @@ class Fit:
             weights,
             intervals.Reach(
                 decades,
-                None if small else self.learned.width,
+                None if small or self.members[0].family == "fallback" else self.learned.width,
                 intervals.SPREAD_PER_TRIAL_ERROR * self.rate * max(decades, 0.0),
                 self.factor,
             ),

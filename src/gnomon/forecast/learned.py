@@ -24,6 +24,9 @@ NAME = "gnomon-1"
 FILE = Path(__file__).with_name("learned.json")
 # Ratios at which the record of a law is kept.
 RATIOS = (10.0, 100.0)
+# The fit's own expected deviation is pulled towards the usual one by no more than this factor: a table much worse than
+# any published one is not made to look usual.
+MOST_SHRUNK = 2.5
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Width:
     def scale(self, decades: float, expected: float) -> float:
         """expected: deviation of log loss that the fit itself expects."""
         usual = self.level * max(decades, 0.3) ** self.growth
-        return float(usual ** (1 - self.share) * max(expected, 1e-4) ** self.share)
+        return float(max(usual ** (1 - self.share) * max(expected, 1e-4) ** self.share, expected / MOST_SHRUNK))
 
 
 @dataclass(frozen=True)
