@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from gnomon.forecast import read
-from gnomon.forecast.bootstrap import bootstrap
+from gnomon.forecast.fitting.bootstrap import bootstrap
+from gnomon.forecast.fitting.newton import descend
+from gnomon.forecast.fitting.projection import polish, solve
+from gnomon.forecast.fitting.robust import published_loss
 from gnomon.forecast.laws import surface
-from gnomon.forecast.newton import descend
-from gnomon.forecast.projection import polish, solve
-from gnomon.forecast.robust import published_loss
 from gnomon.forecast.runs import Runs
 
 COLUMNS = "parameters_total=params_N,tokens=tokens_D,flops=flops_C"

@@ -16,8 +16,8 @@ import numpy as np
 
 from gnomon.common.errors import GnomonError
 from gnomon.forecast import laws
+from gnomon.forecast.fitting.projection import Loss, solve
 from gnomon.forecast.laws.tuning import fit_tuning
-from gnomon.forecast.projection import Loss, solve
 
 LADDERS = {
     "chinchilla_epoch.csv": {"excluded_by_epoch": "0"},

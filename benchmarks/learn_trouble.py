@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from gnomon.forecast import Target, projection
+from gnomon.forecast import Target
 from gnomon.forecast.diagnosis.trouble import FEATURES, MISS, Outlook
+from gnomon.forecast.fitting import projection
 from gnomon.forecast.laws import PowerSum, surface
 from gnomon.forecast.runs import admissible
 from gnomon.forecast.scorecard.families import Family, read_collection

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from gnomon.common.errors import GnomonError
+from gnomon.forecast.advice.design import NEW, RUNG, Candidate, choose
+from gnomon.forecast.advice.posterior import Points, Posterior, posterior
 from gnomon.forecast.combine import Fit, fit
-from gnomon.forecast.design import NEW, RUNG, Candidate, choose
-from gnomon.forecast.posterior import Points, Posterior, posterior
 from gnomon.forecast.scorecard.families import Family, read_collection
 from gnomon.forecast.scoring import crps
 from gnomon.forecast.values import Target

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from gnomon.common.errors import GnomonError
-from gnomon.forecast.basin import basin_of
+from gnomon.forecast.advice.basin import basin_of
 from gnomon.forecast.combine import fit
 from gnomon.forecast.runs import Runs, admissible
 from gnomon.forecast.scorecard.families import Family, read_collection

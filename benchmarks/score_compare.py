@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gnomon.forecast.compare import Pairs, compared, pairs_of
+from gnomon.forecast.advice.compare import Pairs, compared, pairs_of
 from gnomon.forecast.runs import Runs, admissible
 from gnomon.forecast.scorecard.columns import File, read_file
 from gnomon.forecast.table import RunTable

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gnomon.forecast import RunTable, Target, fit
+from gnomon.forecast.fitting.projection import Loss, solve
 from gnomon.forecast.laws.valley import Valley
-from gnomon.forecast.projection import Loss, solve
 from gnomon.forecast.record import expected_errors
 from gnomon.forecast.runs import admissible
 

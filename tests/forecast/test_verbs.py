@@ -34,7 +34,7 @@ def test_importing_the_room_loads_no_heavy_library() -> None:
 def test_the_five_verbs_are_functions_whatever_was_imported_before() -> None:
     """compare is also the name of a page of the room; the function must win."""
     code = (
-        "from gnomon.forecast.compare import Comparison\nimport gnomon.forecast as f\n"
+        "from gnomon.forecast.advice.compare import Comparison\nimport gnomon.forecast as f\n"
         "print([callable(getattr(f, v)) for v in ('read', 'fit', 'forecast', 'compare', 'next_rung')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

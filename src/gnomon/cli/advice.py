@@ -69,7 +69,7 @@ def forecast_allocate(
     json_file: Json = None,
 ) -> None:
     """The best size and tokens for a compute, what they cost, and whether one more rung would pay."""
-    from gnomon.forecast.allocation import Price
+    from gnomon.forecast.advice.allocation import Price
     from gnomon.workflow.advising import allocate_lines
 
     paid = None if flops_per_s is None else Price(flops_per_s, price, devices, utilisation)

@@ -5,11 +5,11 @@ budget_flops). Around them: doctor(table, metric) for what would ruin a forecast
 was worth, sample() for a table to try them on. docs/forecast.md shows each at work.
 """
 
-from gnomon.forecast.allocation import Advice, Price, allocate
+from gnomon.forecast.advice.allocation import Advice, Price, allocate
+from gnomon.forecast.advice.compare import Comparison, compare
+from gnomon.forecast.advice.design import Proposal, next_rung
 from gnomon.forecast.combine import Fit, fit
-from gnomon.forecast.compare import Comparison, compare
 from gnomon.forecast.curves import fit_curve
-from gnomon.forecast.design import Proposal, next_rung
 from gnomon.forecast.diagnosis import doctor
 from gnomon.forecast.downstream import fit_task
 from gnomon.forecast.laws import Law, PowerSum, standard_laws

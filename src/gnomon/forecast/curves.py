@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gnomon.common.errors import GnomonError
-from gnomon.forecast.gauss_newton import minimise
+from gnomon.forecast.fitting.gauss_newton import minimise
 from gnomon.forecast.laws.curve import M2, M3, M4, Broken, Curve
 from gnomon.forecast.slope import SlopeFit, fit_slope, point_noise
 from gnomon.forecast.values import LEVELS

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gnomon.forecast.gauss_newton import minimise
+from gnomon.forecast.fitting.gauss_newton import minimise
 from gnomon.forecast.laws.task import Direct, TaskLaw, task_laws
 from gnomon.forecast.task_runs import (
     CLEAR,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gnomon.forecast import projection
+from gnomon.forecast.fitting import projection
 from gnomon.forecast.laws import PowerSum
 from gnomon.forecast.members import Member
 from gnomon.forecast.runs import Runs

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gnomon.forecast import isoflop, projection
+from gnomon.forecast import isoflop
+from gnomon.forecast.fitting import projection
 from gnomon.forecast.kriging import Kriged, KrigedSurface, Setting, fit_kriged
 from gnomon.forecast.laws import Inputs, Law
 from gnomon.forecast.noise import SeedNoise

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gnomon.forecast import fit, metric_of, target_of
-from gnomon.forecast.allocation import Advice, Price, advice_lines, allocate
-from gnomon.forecast.compare import Comparison, compare, comparison_lines
-from gnomon.forecast.design import Proposal, next_rung, proposal_lines
+from gnomon.forecast.advice.allocation import Advice, Price, advice_lines, allocate
+from gnomon.forecast.advice.compare import Comparison, compare, comparison_lines
+from gnomon.forecast.advice.design import Proposal, next_rung, proposal_lines
 from gnomon.workflow.forecasting import open_table
 
 Columns = Sequence[str] | None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gnomon.forecast.fitting.projection import Loss, solve
 from gnomon.forecast.isoflop import aged, nearness
 from gnomon.forecast.laws import AlongBed, BedValley, Floor, Law, Slowing, beds, standard_laws
-from gnomon.forecast.projection import Loss, solve
 from gnomon.forecast.runs import Runs
 
 BUDGETS = np.array([3e18, 1e19, 3e19, 1e20])

@@ -7,8 +7,8 @@ import pytest
 
 from gnomon.common.errors import GnomonError
 from gnomon.forecast import RunTable, laws
-from gnomon.forecast.bootstrap import bootstrap
-from gnomon.forecast.projection import Loss, solve
+from gnomon.forecast.fitting.bootstrap import bootstrap
+from gnomon.forecast.fitting.projection import Loss, solve
 from gnomon.forecast.runs import admissible
 
 SURFACE = {"E": 1.7, "A": 400.0, "B": 2000.0, "alpha": 0.35, "beta": 0.37}

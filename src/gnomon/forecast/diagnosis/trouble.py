@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gnomon.forecast import projection
+from gnomon.forecast.fitting import projection
 from gnomon.forecast.laws import Law, PowerSum, surface
 from gnomon.forecast.runs import Runs, admissible
 from gnomon.forecast.table import RunTable

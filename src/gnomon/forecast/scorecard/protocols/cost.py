@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gnomon.forecast.bootstrap import bootstrap
+from gnomon.forecast.fitting.bootstrap import bootstrap
+from gnomon.forecast.fitting.projection import solve
+from gnomon.forecast.fitting.robust import published_loss
 from gnomon.forecast.laws import surface
-from gnomon.forecast.projection import solve
-from gnomon.forecast.robust import published_loss
 from gnomon.forecast.runs import Runs
 from gnomon.forecast.scorecard.families import Family
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gnomon.common.errors import GnomonError
+from gnomon.forecast.fitting.projection import Solution, solve
+from gnomon.forecast.fitting.robust import Loss, published_loss
 from gnomon.forecast.laws import Law
-from gnomon.forecast.projection import Solution, solve
-from gnomon.forecast.robust import Loss, published_loss
 from gnomon.forecast.runs import Runs
 
 DRAWS_PER_BATCH = 500  # counts and residuals of more would only fill memory

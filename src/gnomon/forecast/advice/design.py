@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from gnomon.common.errors import GnomonError
+from gnomon.forecast.advice.posterior import Points, Posterior, posterior
 from gnomon.forecast.combine import Fit, fit
-from gnomon.forecast.posterior import Points, Posterior, posterior
 from gnomon.forecast.table import RunTable
 from gnomon.forecast.values import Target
 

@@ -9,8 +9,8 @@ import pytest
 
 from gnomon.common.errors import GnomonError
 from gnomon.forecast import RunTable, fit
-from gnomon.forecast.design import NEW, RETUNE, Candidate, candidates_of, choose, next_rung, proposal_lines
-from gnomon.forecast.posterior import Points, posterior
+from gnomon.forecast.advice.design import NEW, RETUNE, Candidate, candidates_of, choose, next_rung, proposal_lines
+from gnomon.forecast.advice.posterior import Points, posterior
 
 FAR = 3e14
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from gnomon.common.errors import GnomonError
-from gnomon.forecast.basin import Basin, basin_of
+from gnomon.forecast.advice.basin import Basin, basin_of
+from gnomon.forecast.advice.design import NEW, Proposal, next_rung
+from gnomon.forecast.advice.posterior import Points, Posterior, posterior
 from gnomon.forecast.combine import Fit, fit
-from gnomon.forecast.design import NEW, Proposal, next_rung
-from gnomon.forecast.posterior import Points, Posterior, posterior
 from gnomon.forecast.table import RunTable
 from gnomon.forecast.values import Target
 

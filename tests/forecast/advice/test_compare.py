@@ -7,7 +7,7 @@ import pytest
 
 from gnomon.common.errors import GnomonError
 from gnomon.forecast import RunTable
-from gnomon.forecast.compare import compare, comparison_lines
+from gnomon.forecast.advice.compare import compare, comparison_lines
 
 FAR = 1e15
 

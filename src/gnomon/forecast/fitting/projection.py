@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gnomon.forecast.fitting.newton import descend
+from gnomon.forecast.fitting.robust import Loss
 from gnomon.forecast.laws import Inputs, Law
-from gnomon.forecast.newton import descend
-from gnomon.forecast.robust import Loss
 
 __all__ = ["Loss", "Solution", "nonnegative", "objective_and_gradient", "polish", "solve"]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gnomon.common.errors import GnomonError
-from gnomon.forecast.basin import Basin, basin_of
+from gnomon.forecast.advice.basin import Basin, basin_of
 from gnomon.forecast.combine import fit
 from gnomon.forecast.runs import Runs, admissible
 from gnomon.forecast.table import RunTable

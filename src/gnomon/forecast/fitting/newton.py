@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gnomon.forecast.fitting.robust import Loss
 from gnomon.forecast.laws.law import Inputs, Law, Rows
-from gnomon.forecast.robust import Loss
 
 CHUNK_NUMBERS = 65_536  # rows times problems worked on at once: what fits a core's cache
 ROUNDS = 100

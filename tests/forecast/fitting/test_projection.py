@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.forecast import laws
+from gnomon.forecast.fitting.newton import descend
+from gnomon.forecast.fitting.projection import Loss, nonnegative, objective_and_gradient, polish, solve
 from gnomon.forecast.laws.law import Rows
-from gnomon.forecast.newton import descend
-from gnomon.forecast.projection import Loss, nonnegative, objective_and_gradient, polish, solve
 
 
 @given(st.integers(0, 10_000), st.integers(1, 3))

@@ -7,9 +7,9 @@ import pytest
 
 from gnomon.common.errors import GnomonError
 from gnomon.forecast import laws
-from gnomon.forecast.bootstrap import bootstrap
-from gnomon.forecast.projection import Loss, solve
-from gnomon.forecast.robust import published_loss
+from gnomon.forecast.fitting.bootstrap import bootstrap
+from gnomon.forecast.fitting.projection import Loss, solve
+from gnomon.forecast.fitting.robust import published_loss
 from gnomon.forecast.runs import Runs
 
 TRUTH = {"E": 1.7, "A": 40.0, "B": 900.0, "alpha": 0.35, "beta": 0.4}

@@ -7,8 +7,8 @@ import pytest
 
 from gnomon.common.errors import GnomonError
 from gnomon.forecast import RunTable, fit
-from gnomon.forecast.allocation import Price, advice_lines, allocate
-from gnomon.forecast.basin import basin_of
+from gnomon.forecast.advice.allocation import Price, advice_lines, allocate
+from gnomon.forecast.advice.basin import basin_of
 from gnomon.forecast.runs import admissible
 
 FAR = 1e14
