@@ -153,7 +153,7 @@ def kernels(
 
 def fit_kriged(runs: Runs, setting: Setting) -> Kriged:
     """The law and its misfit from a table's runs (the largest 200 and as many of the others, where there are more)."""
-    runs = _thinned(runs)
+    runs = _thinned(runs, MOST_RUNS)
     x, y = _logs(runs.inputs())
     log_loss, below = np.log(runs.loss), np.log(runs.compute.max() / runs.compute)
     growth = np.exp(0.5 * setting.growth * below)
@@ -211,11 +211,11 @@ def _logs(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     return np.log(size) - LOG_SIZE, np.log(tokens) - LOG_TOKENS
 
 
-def _thinned(runs: Runs) -> Runs:
-    """At most MOST_RUNS runs: the larger half of these by compute, the other half spread evenly over the rest."""
-    if len(runs) <= MOST_RUNS:
+def _thinned(runs: Runs, most: int) -> Runs:
+    """At most that many runs: the larger half of these by compute, the other half spread evenly over the rest."""
+    if len(runs) <= most:
         return runs
     order = np.argsort(-runs.compute, kind="stable")
-    half = MOST_RUNS // 2
-    rest = order[half:][np.linspace(0, len(order) - half - 1, half).round().astype(int)]
+    half = most // 2
+    rest = order[half:][np.linspace(0, len(order) - half - 1, most - half).round().astype(int)]
     return runs.select(np.sort(np.concatenate([order[:half], rest])))
