@@ -8,6 +8,7 @@ import pytest
 from gnomon.forecast import RunTable, Target, fit
 from gnomon.forecast.fitting.projection import Loss, solve
 from gnomon.forecast.laws.valley import Valley
+from gnomon.forecast.learned import learned
 from gnomon.forecast.record import expected_errors
 from gnomon.forecast.runs import admissible
 
@@ -62,9 +63,11 @@ def test_it_forecasts_thirty_times_further_from_budgets_that_bracket_nothing():
     assert forecast.quantiles["0.05"] < truth < forecast.quantiles["0.95"]
 
 
-def test_the_record_speaks_for_small_models_alone():
+def test_small_models_have_a_record_of_their_own():
     small = admissible(ladder(0.001), "bits_per_byte_x")
     large = admissible(ladder(0.001, scale=1e4), "bits_per_byte_x")
     names = ["valley", "power", "my own"]
-    assert expected_errors(names, small)[0] < expected_errors(names, small)[1]
-    assert expected_errors(names, large) == [0.0, 0.0, 0.0]
+    near, far = (expected_errors(names, small, learned(), decades, "any") for decades in (1.0, 2.0))
+    assert near == far and near[0] < near[1] < near[2]
+    near, far = (expected_errors(names, large, learned(), decades, "any") for decades in (1.0, 2.0))
+    assert all(a < b for a, b in zip(near, far, strict=True)) and near[2] >= max(near)
