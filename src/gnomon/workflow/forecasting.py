@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gnomon.common.errors import GnomonError
 from gnomon.forecast import Finding, Forecast, RunTable, doctor, fit, metric_of, read, target_of
@@ -71,11 +71,27 @@ def forecast_lines(forecast: Forecast) -> list[str]:
         f"(± {forecast.half_width_pct:.1f} %); the best rung has {forecast.last_point:.4f}",
         "interval: " + ", ".join(f"{name} {share:.0%}" for name, share in forecast.shares.items()),
     ]
-    lines += [f"  {c['name']:24} {c['median']:.4f}  weight {c['weight']:.2f}" for c in forecast.components]
+    if shrink := forecast.seen.get("shrink"):
+        lines.append(f"  most of it: {forecast.seen['largest_share']}; what would shrink it: {shrink}")
+    lines += [_component(c) for c in forecast.components]
+    if record := forecast.seen.get("coverage_record"):
+        lines.append(
+            f"  record at {record['ratio']:g}x: {record['80']:.0%} inside 80 %, {record['90']:.0%} inside 90 %, on "
+            f"{record['targets']:.0f} targets of {record['sources']:.0f} sources, each left out of what was learned"
+        )
     if forecast.flag:
         lines.append(f"  flag: this is noise: {forecast.flag_reason}")
         lines.append(f"  what would mend it: {forecast.mend}")
     return lines + [f"  note: {warning}" for warning in forecast.warnings]
+
+
+def _component(component: Mapping[str, Any]) -> str:
+    """What one law said, how much it counts, and how far off it has been at which ratios."""
+    line = f"  {component['name']:24} {component['median']:.4f}  weight {component['weight']:.2f}"
+    if "expected_error_pct" not in component:
+        return line
+    ratios = " and ".join(f"{ratio:g}x" for ratio in component["tested_at"])
+    return f"{line}  off by {component['expected_error_pct']:.1f} % as tested at {ratios}"
 
 
 def register(recipe: Recipe, home: Path) -> Iterator[str]:
