@@ -8,7 +8,8 @@ import pytest
 
 from gnomon.common.errors import GnomonError
 from gnomon.common.files import write_json
-from gnomon.forecast.table import COLUMNS, read
+from gnomon.forecast import read
+from gnomon.forecast.table import COLUMNS
 from gnomon.ladder.table import read_result, row, run_table
 from gnomon.recipe.flops import matmul_parameters, train_flops
 

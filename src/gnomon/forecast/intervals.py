@@ -24,9 +24,10 @@ from gnomon.forecast.values import LEVELS, Forecast
 # decades ahead and by the per-decade error of the same table's trials, has the same spread at 3x, 10x, 30x and 100x: a
 # median of 0.9 and a 90th percentile of 2.1, a normal of deviation 1.3. Squares or roots of the distance fan out or in.
 SPREAD_PER_TRIAL_ERROR = 1.3
-# What one more trial of a good table would have shown: 0.6 % a decade. Keeps two lucky trials from closing the
-# interval.
-USUAL_RATE = 0.006
+# What the record of small ladders says of a trial (eleven outcomes at 31 times the compute, 1.7 % root mean square), and
+# how many trials that counts as. Many: a table's own are three at most, over a factor of two, all of one ladder, and over
+# those eleven they told nothing about the error at the target (docs/log.md).
+USUAL_RATE, USUAL_TRIALS = 0.009, 9
 # A table too short to try itself gets what covers careless published ladders of three budgets.
 UNTRIED_RATE = 0.025
 SAMPLES = 6000
@@ -63,10 +64,12 @@ def error_rate(trials: list[Trial], names: list[str], weight: np.ndarray) -> flo
         tried = [(w, trial.errors[n]) for n, w in zip(names, weight, strict=True) if n in trial.errors]
         total = sum(w for w, _ in tried)
         if total > 0:
-            squares.append(sum(w * e * e for w, e in tried) / total / trial.decades**2)
+            # The fit below is taken to be as noisy as what it forecast; the noise is no fault of the law's.
+            lawful = max(0.0, sum(w * e * e for w, e in tried) / total - 2 * trial.noise**2)
+            squares.append(lawful / trial.decades**2)
     if not squares:
         return UNTRIED_RATE
-    return float(np.sqrt((USUAL_RATE**2 + sum(squares)) / (1 + len(squares))))
+    return float(np.sqrt((USUAL_TRIALS * USUAL_RATE**2 + sum(squares)) / (USUAL_TRIALS + len(squares))))
 
 
 @dataclass(frozen=True)

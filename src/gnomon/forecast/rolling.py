@@ -22,21 +22,25 @@ class Trial:
     """One hidden budget, forecast from those below.
 
     errors: law's name -> log(forecast / seen). decades: from the largest compute that was kept to the hidden one.
+    noise: deviation of the log loss that was hidden.
     """
 
     compute: float
     decades: float
     errors: dict[str, float]
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """What a trial must forecast: the lowest loss at a compute, and the size and tokens that reached it."""
+    """What a trial must forecast: the lowest loss at a compute, the size and tokens that reached it, and how well it is
+    known (deviation of log loss)."""
 
     compute: float
     size: float
     tokens: float
     loss: float
+    noise: float
 
 
 def trials(
@@ -44,7 +48,7 @@ def trials(
 ) -> list[Trial]:
     """Hide the top budget, then the top two; what is left must still hold three. Tables without isoFLOP groups hide the
     runs of their top half decade once."""
-    hidden = [Hidden(m.compute, m.size, m.tokens, m.loss) for m in shape.minima]
+    hidden = _lowest(runs, shape, seeds)
     done: list[Trial] = []
     if hidden:
         for kept in (len(hidden) - 1, len(hidden) - 2):
@@ -54,8 +58,22 @@ def trials(
     top = runs.compute > runs.compute.max() / 3
     best = np.flatnonzero(top)[np.argmin(runs.loss[top])]
     cut = float(runs.compute.max() / 3)
-    at = Hidden(*(float(a[best]) for a in (runs.compute, runs.size, runs.tokens, runs.loss)))
+    at = Hidden(*(float(a[best]) for a in (runs.compute, runs.size, runs.tokens, runs.loss)), float(seeds.deviation))
     return _trials(runs, laws, seeds, cut, [at], worse, setting)
+
+
+def _lowest(runs: Runs, shape: Shape, seeds: SeedNoise) -> list[Hidden]:
+    """The lowest loss of every budget, smallest first: its minimum, or its best size where none is bracketed."""
+    lowest = [Hidden(m.compute, m.size, m.tokens, m.loss, m.log_loss_deviation) for m in shape.minima]
+    for budget, _ in shape.refused:
+        inside = np.flatnonzero(runs.budget == budget)
+        sizes = np.unique(runs.size[inside])
+        means = [runs.loss[inside[runs.size[inside] == size]].mean() for size in sizes]
+        size, loss = sizes[int(np.argmin(means))], float(np.min(means))
+        at = inside[runs.size[inside] == size][0]
+        compute = float(runs.compute[at])
+        lowest.append(Hidden(compute, float(size), float(runs.tokens[at]), loss, float(seeds.at(compute))))
+    return sorted(lowest, key=lambda h: h.compute)
 
 
 def _trials(
@@ -74,5 +92,5 @@ def _trials(
     for h in hidden if members else []:
         at = {"compute": np.array([h.compute]), "parameters": np.array([h.size]), "tokens": np.array([h.tokens])}
         errors = {m.law.name: float(np.log(m.point.predict(at)[0, 0] / h.loss)) for m in members}
-        done.append(Trial(h.compute, float(np.log10(h.compute / kept.compute.max())), errors))
+        done.append(Trial(h.compute, float(np.log10(h.compute / kept.compute.max())), errors, h.noise))
     return done
