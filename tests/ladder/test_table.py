@@ -26,6 +26,7 @@ def test_a_row_holds_plan_result_and_losses(tmp_path, plan_of, run_in):
     assert (found["tokens"], found["batch_tokens"]) == (100 * 4 * 32, 4 * 32)
     assert (found["study"], found["budget"], found["seed"]) == ("s", 1e9, 7)
     assert (found["annealed"], found["registered"], found["trunk"], found["status"]) == (True, True, False, "done")
+    assert found["last_rate"] == 0 and "decay" in found["schedule"]
     assert (found["bits_per_byte_documents"], found["loss_nats_documents"], found["stderr_documents"]) == (
         1.5,
         3.0,

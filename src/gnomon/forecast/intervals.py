@@ -24,9 +24,9 @@ from gnomon.forecast.values import LEVELS, Forecast
 # decades ahead and by the per-decade error of the same table's trials, has the same spread at 3x, 10x, 30x and 100x: a
 # median of 0.9 and a 90th percentile of 2.1, a normal of deviation 1.3. Squares or roots of the distance fan out or in.
 SPREAD_PER_TRIAL_ERROR = 1.3
-# What the record of small ladders says of a trial (eleven outcomes at 31 times the compute, 1.7 % root mean square), and
-# how many trials that counts as. Many: a table's own are three at most, over a factor of two, all of one ladder, and over
-# those eleven they told nothing about the error at the target (docs/log.md).
+# What the record of small ladders says of a trial (eleven outcomes at 31 times the compute, 1.7 % root mean square),
+# and how many trials that counts as. Many: a table's own are three at most, over a factor of two, all of one ladder,
+# and over those eleven they told nothing about the error at the target (docs/log.md).
 USUAL_RATE, USUAL_TRIALS = 0.009, 9
 # A table too short to try itself gets what covers careless published ladders of three budgets.
 UNTRIED_RATE = 0.025

@@ -58,7 +58,8 @@ def trials(
     top = runs.compute > runs.compute.max() / 3
     best = np.flatnonzero(top)[np.argmin(runs.loss[top])]
     cut = float(runs.compute.max() / 3)
-    at = Hidden(*(float(a[best]) for a in (runs.compute, runs.size, runs.tokens, runs.loss)), float(seeds.deviation))
+    compute, size, tokens, loss = (float(a[best]) for a in (runs.compute, runs.size, runs.tokens, runs.loss))
+    at = Hidden(compute, size, tokens, loss, float(seeds.at(compute)))
     return _trials(runs, laws, seeds, cut, [at], worse, setting)
 
 

@@ -43,7 +43,8 @@ def run_table(home: Path, runs: Iterable[tuple[Plan, Mapping[str, Any]]]) -> Run
 def row(plan: Plan, result: Mapping[str, Any]) -> dict[str, Any]:
     """One run's row; a missing number is NaN. result: what read_result gives."""
     shape = plan.shape
-    done = result["status"] == "done"
+    optimisation = plan.optimisation
+    annealed = result["status"] == "done" and optimisation.decay_fraction > 0
     values = {
         "run_id": plan.run_id,
         "study": "",
@@ -59,9 +60,13 @@ def row(plan: Plan, result: Mapping[str, Any]) -> dict[str, Any]:
         "unique_tokens": math.nan,
         "flops": result["flops"],
         "budget": math.nan,
-        "annealed": done and plan.optimisation.decay_fraction > 0,
+        "annealed": annealed,
         "batch_tokens": plan.batch_tokens,
-        "rate": plan.optimisation.rate,
+        "rate": optimisation.rate,
+        "last_rate": 0.0 if annealed else optimisation.rate,
+        "schedule": f"warm-up {optimisation.warmup_fraction:.3g}, {optimisation.decay_shape} decay "
+        f"{optimisation.decay_fraction:.3g}",
+        "anneal_data": "",
         "steps": result["steps"],
         "seed": plan.seed,
         "order_seed": plan.order_seed,

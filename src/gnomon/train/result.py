@@ -20,7 +20,8 @@ class Result:
     flops: counted for all tokens of the plan that were seen; a branch's count includes its trunk's. seconds: of
     training, over all sittings. train_loss_nats: mean over the last window of the metrics, None when it is no number.
     evaluations: fields of Evaluation by set. inexact: some of it ran where its execution could not be honoured.
-    trunk: it is a branch of another run. terms: what it minimised. notes: what a reader should know, a line each.
+    trunk: it is a branch of another run. terms: what it minimised. notes: what a reader should know, a line each. code:
+    hash of the package's source that finished it.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class Result:
     trunk: bool = False
     terms: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    code: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -6,15 +6,17 @@ on its own machine. A finished run is never trained again.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import gnomon
 from gnomon.common.errors import GnomonError
 from gnomon.common.files import Lock, write_json
-from gnomon.common.hashing import plain
+from gnomon.common.hashing import folder_hash, plain
 from gnomon.model.transformer import Transformer
 from gnomon.recipe.flops import train_flops_per_token
 from gnomon.recipe.plan import Plan
@@ -183,7 +185,14 @@ def _result(session: Session, done: bool) -> Result:
         trunk=bool(plan.parent),
         terms=tuple(repr(term) for term in session.terms),
         notes=tuple(session.notes),
+        code=_code_hash(),
     )
+
+
+@functools.cache
+def _code_hash() -> str:
+    """Of the package's source."""
+    return folder_hash(Path(gnomon.__file__).parent)
 
 
 def _examined(model: Transformer, corpus: Corpus, sets: Sequence[EvalSet]) -> dict[str, dict[str, object]]:

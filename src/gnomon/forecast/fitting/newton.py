@@ -89,7 +89,7 @@ def _descend(
     floors = np.array(law.floors)
     limits = np.array(law.bounds)
     low = np.concatenate([np.where(floors, 0.0, -745.0), limits[:, 0]])
-    high = np.concatenate([np.full(k, np.inf), limits[:, 1]])
+    high = np.concatenate([np.where(floors, np.inf, 700.0), limits[:, 1]])
     begin = np.where(floors, p_Sk, np.log(np.maximum(p_Sk, 5e-324)))
     x = np.concatenate([begin, np.clip(theta_Sq, limits[:, 0], limits[:, 1])], axis=1)
     logs = np.log(losses_Sn)  # [1, n] where all problems share the losses
