@@ -288,12 +288,7 @@ def fit(
     noise = seed_noise(runs)
     # Rows are perturbed by their noise in the order of their names, so the forecast does not depend on the rows' order.
     runs = runs.select(np.argsort(runs.ids.astype(str), kind="stable"))
-    first = shape_of(runs, noise)
-    deviation = first.row_deviation
-    if np.isnan(first.scatter):
-        plain = [law for law in chosen if law.family == "surface"]
-        surface = [m.scale for m in fit_members(runs, plain, first, noise)]
-        deviation = np.maximum(deviation, min(surface)) if surface else deviation
+    deviation = _row_deviation(runs, chosen, noise)
     rng = np.random.default_rng(seed)
     log_loss = np.log(runs.loss) + deviation * rng.standard_normal((draws, len(runs)))
     shape = shape_of(runs, noise, log_loss)
@@ -322,6 +317,16 @@ def fit(
         common=declared(table),
         left_out=(left_out,) if isinstance(left_out, str) else tuple(left_out),
     )
+
+
+def _row_deviation(runs: Runs, laws: list[Law], noise: SeedNoise) -> np.ndarray:
+    """Of each run's log loss: seeds and scatter; where no parabola tells the scatter, the best surface's misfit."""
+    first = shape_of(runs, noise)
+    if not np.isnan(first.scatter):
+        return first.row_deviation
+    plain = [law for law in laws if law.family == "surface"]
+    misfits = [m.scale for m in fit_members(runs, plain, first, noise)]
+    return np.maximum(first.row_deviation, min(misfits)) if misfits else first.row_deviation
 
 
 def combined_weights(
