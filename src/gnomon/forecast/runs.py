@@ -90,8 +90,20 @@ def losses_of(table: RunTable, metric: str) -> np.ndarray:
         raise GnomonError(f"run table: no column {metric!r} to forecast; it has {', '.join(known) or 'no losses'}")
     column = table[metric]
     if column.dtype.kind != "f":
-        raise GnomonError(f"run table: column {metric} holds text such as {column[0]!r}; losses are numbers")
+        row, value = _first_text(column)
+        raise GnomonError(f"run table: row {row}, column {metric} holds text, {value!r}; losses are numbers")
     return column
+
+
+def _first_text(column: np.ndarray) -> tuple[int, str]:
+    """Row (from 1) and value of the first entry that is no number."""
+    for row, value in enumerate(column.tolist(), start=1):
+        try:
+            float(value)
+        except ValueError:
+            if value:
+                return row, str(value)
+    return 1, str(column[0])
 
 
 def masks(table: RunTable, metric: str) -> dict[str, np.ndarray]:

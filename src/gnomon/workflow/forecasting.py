@@ -81,6 +81,7 @@ def forecast_lines(forecast: Forecast) -> list[str]:
         )
     if forecast.flag:
         lines.append(f"  flag: this is noise: {forecast.flag_reason}")
+    if forecast.mend:
         lines.append(f"  what would mend it: {forecast.mend}")
     return lines + [f"  note: {warning}" for warning in forecast.warnings]
 

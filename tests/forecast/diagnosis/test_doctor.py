@@ -124,8 +124,12 @@ def test_a_missing_metric_or_size_is_named(make_ladder, metric: str) -> None:
     table = make_ladder().table()
     with pytest.raises(GnomonError, match="no column 'bits_per_byte_poems'"):
         doctor(table, "bits_per_byte_poems")
-    with pytest.raises(GnomonError, match="holds text"):
+    with pytest.raises(GnomonError, match="row 1, column corpus holds text"):
         doctor(table, "corpus")
+    losses = [str(loss) for loss in table[metric]]
+    losses[2] = "abc"
+    with pytest.raises(GnomonError, match=r"row 3, .* holds text, 'abc'; losses are numbers"):
+        doctor(RunTable({**table.columns, metric: np.array(losses)}), metric)
     small = RunTable({k: v for k, v in table.columns.items() if k != "parameters_matmul"})
     with pytest.raises(GnomonError, match="model sizes"):
         fit(small, metric)
