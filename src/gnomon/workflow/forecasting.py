@@ -98,6 +98,7 @@ def _component(component: Mapping[str, Any]) -> str:
 def register(recipe: Recipe, home: Path) -> Iterator[str]:
     """Seal the forecast of a recipe's target; its ladder must be finished."""
     from gnomon.workflow.study import Study, check_ladder
+    from gnomon.workflow.verdict import sealed_forecasts
 
     study = Study(recipe, home, 1)
     check_ladder([(rung.budget, rung.plan) for rung in study.rungs], study.target_plan)
@@ -111,5 +112,5 @@ def register(recipe: Recipe, home: Path) -> Iterator[str]:
     forecasts, warnings = study.forecast(table)
     entry = study.seal(forecasts, warnings, table)
     yield f"sealed as {entry.hash[:12]}"
-    for forecast in forecasts.values():
+    for forecast in sealed_forecasts(entry).values():
         yield from forecast_lines(forecast)

@@ -25,7 +25,7 @@ from gnomon.recipe.values import CorpusRecipe, FolderSource, HeldOut, Recipe
 from gnomon.registry import Entry
 from gnomon.workflow.glance import Glance, glance
 from gnomon.workflow.study import Study, check_ladder
-from gnomon.workflow.verdict import forecast_rows, scores
+from gnomon.workflow.verdict import forecast_rows, scores, sealed_forecasts
 
 TARGET_THREAD_GAIN = 0.8  # what a further core adds to the speed of the one big run
 SMALLER = {"quickstart": "smoke"}  # what a text too small for a preset falls back to
@@ -94,6 +94,7 @@ def quickstart(options: Options, observer: Observer, core_flops_per_s: float) ->
     table = study.run_ladder(observer.rung)
     forecasts, warnings = study.forecast(table)
     entry = study.seal(forecasts, warnings, table)
+    forecasts = sealed_forecasts(entry)  # those of an earlier start, where there was one
     observer.sealed(study, entry, forecasts)
     result = study.run_target(entry, observer.target)
     study.close(entry, result)

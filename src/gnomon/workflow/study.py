@@ -186,7 +186,9 @@ class Study:
     def forecast(self, table: RunTable) -> tuple[dict[str, Forecast], tuple[str, ...]]:
         """The forecast of every metric on its whole held-out set, and the doctor's warnings in words."""
         from gnomon.forecast import bridge, fit
+        from gnomon.workflow.learning import width_factor
 
+        factor = width_factor(self.home)
         forecasts: dict[str, Forecast] = {}
         warnings: list[str] = []
         whole = [
@@ -195,7 +197,7 @@ class Study:
             for r in self._bridge_rungs()
         ]
         for name, metric in zip(self.held_out, self.metrics, strict=True):
-            fitted = fit(table, metric)
+            fitted = fit(table, metric, factor=factor)
             pairs = [(table.value(w["run_id"], metric), w[name]["bits_per_byte"]) for w in whole]
             forecasts[metric] = bridge(fitted.predict(self.target), pairs)
             warnings += [w for w in forecasts[metric].warnings if w not in warnings]
