@@ -1,6 +1,8 @@
 """The compiled step and autograd agree; where it cannot serve it says why."""
 
 from __future__ import annotations
+from pathlib import Path
+
 
 import numpy as np
 import pytest
@@ -111,7 +113,7 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(Unavailable, match="no C compiler found"):
-        build._compiled()
+        build.compiled(Path(build.__file__).parent, build.SOURCES)
 
 
 def test_what_it_does_not_compute_is_left_to_autograd():

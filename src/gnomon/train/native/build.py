@@ -1,4 +1,4 @@
-"""Compile step.c where a C compiler is, keep the result in the user's cache, and find an sgemm for it."""
+"""Compile our C where a C compiler is, keep the result in the user's cache, and find an sgemm for the training step."""
 
 from __future__ import annotations
 
@@ -43,34 +43,36 @@ class Library:
 @functools.cache
 def library() -> Library:
     """The compiled step, built now if need be. Raises Unavailable when there is no compiler, or it fails."""
-    if os.environ.get("GNOMON_NATIVE", "1") == "0":
-        raise Unavailable("switched off by GNOMON_NATIVE=0")
     sgemm, blas_threads, blas = _blas()
-    path = _compiled()
+    path = compiled(Path(__file__).parent, SOURCES)
     return Library(ctypes.CDLL(str(path)), sgemm, blas_threads, f"native-{path.stem.rpartition('-')[2]}-{blas}")
 
 
-def _compiled() -> Path:
-    """The shared object of these sources, this compiler and this processor."""
+def compiled(folder: Path, sources: tuple[str, ...]) -> Path:
+    """The shared object of these sources, this compiler and this processor; sources[0] includes the others.
+
+    Raises Unavailable when there is no compiler, it fails, or GNOMON_NATIVE=0 switches compiled code off.
+    """
+    if os.environ.get("GNOMON_NATIVE", "1") == "0":
+        raise Unavailable("switched off by GNOMON_NATIVE=0")
     compiler = next((c for c in (os.environ.get("CC"), "cc", "gcc", "clang") if c and shutil.which(c)), None)
     if compiler is None:
         raise Unavailable("no C compiler found (cc, gcc or clang); install one, for example `apt-get install gcc`")
-    here = Path(__file__).parent
     flags = [*FLAGS, WIDE_FLAG] if "avx512f" in _processor() else [*FLAGS]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     digest = hashlib.sha256("\0".join([compiler, version, _processor(), *flags]).encode())
-    for name in SOURCES:
-        digest.update((here / name).read_bytes())
-    path = _cache() / f"step-{digest.hexdigest()[:16]}.so"
+    for name in sources:
+        digest.update((folder / name).read_bytes())
+    path = _cache() / f"{Path(sources[0]).stem}-{digest.hexdigest()[:16]}.so"
     if not path.exists():
         with atomic_path(path) as temporary:
             done = subprocess.run(
-                [compiler, *flags, "-o", str(temporary), str(here / SOURCES[0]), "-lm", "-lpthread"],
+                [compiler, *flags, "-o", str(temporary), str(folder / sources[0]), "-lm", "-lpthread"],
                 capture_output=True, text=True, check=False, timeout=COMPILE_TIMEOUT_S,
             )  # fmt: skip
             if done.returncode:
                 lines = done.stderr.strip().splitlines() or ["no message"]
-                raise Unavailable(f"{compiler} could not compile the step: {lines[0]}")
+                raise Unavailable(f"{compiler} could not compile {sources[0]}: {lines[0]}")
     return path
 
 
