@@ -25,23 +25,29 @@ ALIGNMENT = (
 
 @dataclass(frozen=True)
 class Group:
-    """A stretch of the buffer with one setting. rate: at schedule 1. decay: share lost per step at schedule 1."""
+    """A stretch of the buffer with one setting. rate: at schedule 1. decay: share lost per step at schedule 1.
+
+    optimiser: "adamw", or "muon" (train/muon.py).
+    """
 
     start: int
     stop: int
     rate: float
     decay: float
     eps: float
+    optimiser: str = "adamw"
 
 
 class FlatWeights:
     """A model's parameters as views of one buffer.
 
     master: [n] weights that the optimiser moves. compute: what the model multiplies with; the same tensor unless the
-    run is in bf16. gradient: [n] in master's dtype, summed over micro-batches by add_gradient.
+    run is in bf16. gradient: [n] in master's dtype, summed over micro-batches by add_gradient. All on one device.
     """
 
-    def __init__(self, model: nn.Module, groups: Sequence[dict[str, Any]], dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: nn.Module, groups: Sequence[dict[str, Any]], dtype: torch.dtype, device: str = "cpu"
+    ) -> None:
         """groups: as gnomon.model.parametrization.parameter_groups gives them; every parameter is in exactly one."""
         named = dict(model.named_parameters())
         order = [name for group in groups for name in group["names"]]
@@ -56,16 +62,17 @@ class FlatWeights:
             for name in group["names"]:
                 self.places[name] = (end, named[name].shape)
                 end += math.ceil(named[name].numel() / ALIGNMENT) * ALIGNMENT
-            self.groups.append(Group(start, end, group["rate"], group["decay"], group["eps"]))
+            setting = (group["rate"], group["decay"], group["eps"], group.get("optimiser", "adamw"))
+            self.groups.append(Group(start, end, *setting))
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        self.master = torch.zeros(end, dtype=wide)
-        self.gradient = torch.zeros(end, dtype=wide)
+        self.master = torch.zeros(end, dtype=wide, device=device)
+        self.gradient = torch.zeros_like(self.master)
         for name, view in self.views(self.master).items():
             view.copy_(named[name].detach())
         self.shared = dtype == wide
         self.compute = self.master if self.shared else self.master.to(dtype)
-        self._part = self.gradient if self.shared else torch.zeros(end, dtype=dtype)
-        model.to(dtype)  # buffers too
+        self._part = self.gradient if self.shared else torch.zeros_like(self.compute)
+        model.to(device, dtype)  # buffers too
         weights, gradients = self.views(self.compute), self.views(self._part)
         for name, parameter in model.named_parameters():
             parameter.data = weights[name]
@@ -91,26 +98,50 @@ class FlatWeights:
 
 
 class AdamW:
-    """AdamW on flat weights. first, second: its moments [n]; taken: updates so far."""
+    """AdamW on those groups of the flat weights that ask for it. taken: updates so far.
+
+    first: its first moments [n]. second: the second moments, of its own groups alone, one after another; [n] when all
+    groups are its own.
+    """
 
     def __init__(self, weights: FlatWeights, beta1: float, beta2: float) -> None:
         self.weights, self.beta1, self.beta2 = weights, beta1, beta2
+        self.groups = [group for group in weights.groups if group.optimiser == "adamw"]
         self.first = torch.zeros_like(weights.master)
-        self.second = torch.zeros_like(weights.master)
+        self.second = weights.master.new_zeros(sum(group.stop - group.start for group in self.groups))
         self.taken = 0
-        self._parts = [self._slices(group) for group in weights.groups]
+        self._parts: list[list[list[Tensor]]] = []
+        self._second_at: list[int] = []
+        end = 0
+        for group in self.groups:
+            stretch, size = slice(group.start, group.stop), group.stop - group.start
+            buffers = (weights.master[stretch], weights.gradient[stretch], self.first[stretch])
+            self._parts.append([[buffer] for buffer in (*buffers, self.second[end : end + size])])
+            self._second_at.append(end)
+            end += size
 
-    def _slices(self, group: Group) -> list[list[Tensor]]:
-        buffers = (self.weights.master, self.weights.gradient, self.first, self.second)
-        return [[buffer[group.start : group.stop]] for buffer in buffers]
+    def moments(self) -> dict[str, Tensor]:
+        """What a checkpoint holds: "first.NAME" of every weight, "second.NAME" of those that have one, as views."""
+        found = {f"first.{name}": view for name, view in self.weights.views(self.first).items()}
+        for group, start in zip(self.groups, self._second_at, strict=True):
+            for name, (at, shape) in self.weights.places.items():
+                if group.start <= at < group.stop:
+                    begin = start + at - group.start
+                    found[f"second.{name}"] = self.second[begin : begin + shape.numel()].view(shape)
+        return found
 
     def step(self, multiplier: float, gradient_scale: float = 1.0) -> None:
         """One update at s(t) = multiplier; the gradient counts divided by gradient_scale (1: as it is)."""
+        self.update(multiplier, gradient_scale)
+        self.weights.refresh()
+
+    def update(self, multiplier: float, gradient_scale: float) -> None:
+        """step, but for the compute copy of the weights."""
         self.taken += 1
-        taken = [torch.tensor(float(self.taken))]
+        taken = [torch.tensor(float(self.taken), device=self.first.device)]
         if gradient_scale != 1.0:
             self.weights.gradient.div_(gradient_scale)
-        for group, (weight, gradient, first, second) in zip(self.weights.groups, self._parts, strict=True):
+        for group, (weight, gradient, first, second) in zip(self.groups, self._parts, strict=True):
             # torch's own fused kernel, without the 0.1 ms a torch.optim step spends around it.
             torch._fused_adamw_(
                 weight, gradient, first, second, [], taken,
@@ -118,24 +149,22 @@ class AdamW:
                 weight_decay=group.decay / group.rate if group.rate else 0.0,  # its decay is lr * weight_decay
                 eps=group.eps, amsgrad=False, maximize=False,
             )  # fmt: skip
-        self.weights.refresh()
 
 
 class AdamWTwin(AdamW):
     """The slow twin of AdamW: the same update written out."""
 
     @torch.no_grad()
-    def step(self, multiplier: float, gradient_scale: float = 1.0) -> None:
+    def update(self, multiplier: float, gradient_scale: float) -> None:
         self.taken += 1
-        for group, parts in zip(self.weights.groups, self._parts, strict=True):
+        self.weights.gradient.div_(gradient_scale)
+        for group, parts in zip(self.groups, self._parts, strict=True):
             weight, gradient, first, second = (part[0] for part in parts)
-            gradient = gradient / gradient_scale
             weight.mul_(1 - multiplier * group.decay)
             first.lerp_(gradient, 1 - self.beta1)
             second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
             size = (second / (1 - self.beta2**self.taken)).sqrt_().add_(group.eps)
             weight.addcdiv_(first, size, value=-multiplier * group.rate / (1 - self.beta1**self.taken))
-        self.weights.refresh()
 
 
 def clip_scale(norm: float, clip: float) -> float:
