@@ -165,3 +165,16 @@ def test_groups_hold_every_parameter_once_with_its_own_settings(optimisation, sh
             row = table[name]
             assert (group["rate"], group["decay"], group["eps"]) == (row.rate, row.decay, row.eps)
     assert len(groups) == len({(g["rate"], g["decay"], g["eps"]) for g in groups})
+
+
+def test_grouped_keys_and_a_tied_table_have_their_roles(optimisation):
+    shape = wide(kv_heads=2, tied=True, vocab=3000, width=256)
+    model = Transformer(shape)
+    initialise(model, optimisation, seed=5)
+    table = settings(shape, optimisation, 100)
+    assert set(table) == set(GOLDEN) - {"head.weight"}
+    assert table["embedding.weight"].role is Role.TIED
+    assert table["embedding.weight"].rate == pytest.approx(4 * 0.006 / 4)
+    for name in ("embedding.weight", "blocks.0.attention.k.weight", "blocks.0.attention.v.weight"):
+        spread = float(model.get_parameter(name).detach().std())
+        assert spread == pytest.approx(256**-0.5, rel=0.02) == table[name].init_std, name

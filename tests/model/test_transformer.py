@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,7 +36,10 @@ def plain_logits(model: Transformer, row_T: Tensor) -> Tensor:
         mixed = []
         for head in range(shape.heads):
             rows = slice(head * shape.head_dim, (head + 1) * shape.head_dim)
-            q_TE, k_TE, v_TE = (read_TD @ part[f"attention.{name}.weight"][rows].T for name in "qkv")
+            read_by = head * shape.key_heads // shape.heads
+            shared = slice(read_by * shape.head_dim, (read_by + 1) * shape.head_dim)
+            q_TE = read_TD @ part["attention.q.weight"][rows].T
+            k_TE, v_TE = (read_TD @ part[f"attention.{name}.weight"][shared].T for name in "kv")
             if shape.qk_norm:
                 q_TE = norm(q_TE, part["attention.q_norm.weight"], shape.norm_eps)
                 k_TE = norm(k_TE, part["attention.k_norm.weight"], shape.norm_eps)
@@ -50,7 +54,8 @@ def plain_logits(model: Transformer, row_T: Tensor) -> Tensor:
         gate = read_TD @ part["mlp.gate.weight"].T
         inner = gate * torch.sigmoid(gate) * (read_TD @ part["mlp.up.weight"].T)
         x_TD = x_TD + shape.branch_multiplier * inner @ part["mlp.down.weight"].T
-    return norm(x_TD, weights["norm.weight"], shape.norm_eps) @ weights["head.weight"].T
+    head = weights["embedding.weight" if shape.tied else "head.weight"]
+    return norm(x_TD, weights["norm.weight"], shape.norm_eps) @ head.T
 
 
 def turned(x_TE: Tensor, base: float) -> Tensor:
@@ -65,7 +70,13 @@ def turned(x_TE: Tensor, base: float) -> Tensor:
     return out
 
 
-@pytest.mark.parametrize("changes", [{}, {"qk_norm": False, "embedding_norm": False, "rope_base": 100.0}])
+FROM_ELSEWHERE = {"query_heads": 6, "kv_heads": 2, "exact_mlp": 51, "tied": True}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"qk_norm": False, "embedding_norm": False, "rope_base": 100.0}, FROM_ELSEWHERE, {"kv_heads": 1}],
+)
 def test_logits_are_what_the_formulas_say(build, changes):
     model, rows = build(**changes), tokens(rows=2, steps=11)
     logits = model(rows).detach().double()
@@ -107,7 +118,11 @@ def test_rows_of_a_batch_do_not_see_each_other(build):
 
 
 def test_the_counted_parameters_are_the_model_s(shape):
-    for changed in (shape, ModelShape(vocab=300, context=8, width=48, depth=5, qk_norm=False, mlp_ratio=2.7)):
+    for changed in (
+        shape,
+        ModelShape(vocab=300, context=8, width=48, depth=5, qk_norm=False, mlp_ratio=2.7),
+        replace(shape, **FROM_ELSEWHERE),
+    ):
         assert sum(p.numel() for p in Transformer(changed).parameters()) == total_parameters(changed)
 
 
@@ -161,3 +176,20 @@ def test_attention_depends_on_distance_alone(build):
 def test_a_row_longer_than_the_context_is_refused(build):
     with pytest.raises(GnomonError, match="a row of 25 tokens; this model reads at most 24"):
         build()(tokens(steps=25))
+
+
+def test_grouped_heads_and_a_tied_head_read_the_same_in_a_cache(build, shape):
+    model, rows = build(**FROM_ELSEWHERE), tokens()
+    cache = Cache(model.shape, len(rows))
+    assert cache.keys.shape[2] == 2
+    read = torch.cat([model(part, cache) for part in rows.split(5, dim=1)], 1)
+    assert (read - model(rows)).abs().max() < 1e-5
+
+
+def test_a_tied_head_is_trained_and_stored_once(build):
+    model = build(tied=True)
+    assert "head.weight" not in dict(model.named_parameters()) and "head.weight" not in model.state_dict()
+    model(tokens()).sum().backward()
+    by_head = torch.autograd.grad(model(tokens())[..., 5].sum(), model.embedding.weight)[0]
+    assert by_head[5].abs().sum() > 0
+    assert model.head.weight is model.embedding.weight

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 
+def later(default: Any) -> Any:
+    """A dataclass field that was added after values had been hashed: at its default it is left out of plain and hash.
+
+    So what was named before the field existed keeps its name.
+    """
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
 def plain(value: Any) -> Any:
-    """value with dataclasses, tuples and paths turned into what JSON knows."""
+    """value with dataclasses, tuples and paths turned into what JSON knows; later fields at their default left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if not _unset(value, f)}
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -20,6 +28,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
+
+
+def _unset(value: Any, field: dataclasses.Field[Any]) -> bool:
+    return bool(field.metadata.get("later")) and getattr(value, field.name) == field.default
 
 
 def canonical_json(value: Any) -> str:

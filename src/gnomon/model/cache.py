@@ -1,6 +1,6 @@
 """Keys and values of the tokens a model has read, in fixed slots, so that a batch may hold rows of different lengths.
 
-B rows (slots), T new tokens a row, S slots of a row looked at, H heads, E head width, L layers.
+B rows (slots), T new tokens a row, S slots of a row looked at, K heads of keys, E head width, L layers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BLOCK = 64
 class Cache:
     """Room for `rows` rows of at most `capacity` tokens. Row b has read lengths_B[b] tokens; what is beyond is unseen.
 
-    keys, values: [L, B, H, capacity, E]. Filled by Transformer.forward(tokens, cache=...), which adds T tokens to every
+    keys, values: [L, B, K, capacity, E]. Filled by Transformer.forward(tokens, cache=...), which adds T tokens to every
     row. Prompts of different lengths: pad on the right, run once, then truncate to the true lengths.
     """
 
@@ -37,7 +37,7 @@ class Cache:
             raise GnomonError(
                 f"a cache of {rows} rows of {capacity} tokens; at least one row, and 1 to {shape.context} tokens"
             )
-        size = (shape.depth, rows, shape.heads, capacity, shape.head_dim)
+        size = (shape.depth, rows, shape.key_heads, capacity, shape.head_dim)
         self.keys = torch.zeros(size, dtype=dtype, device=device)
         self.values = torch.zeros(size, dtype=dtype, device=device)
         self.lengths_B = torch.zeros(rows, dtype=torch.long, device=device)
@@ -69,19 +69,19 @@ class Cache:
             raise GnomonError(f"{longest} tokens read and {steps} more; this cache holds {self.capacity} a row")
         return self.lengths_B[:, None] + torch.arange(steps, device=self.lengths_B.device)
 
-    def append(self, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def append(self, layer: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Write one layer's new keys and values behind each row's own past.
 
-        Returns keys and values [B, H, S, E] and the mask [B, 1, T, S] of what each new token may see.
+        Returns keys and values [B, K, S, E] and the mask [B, 1, T, S] of what each new token may see.
         """
-        positions_BT = self.positions(k_BHTE.shape[2])
+        positions_BT = self.positions(k_BKTE.shape[2])
         slots = min(self.capacity, -(-(int(positions_BT.max()) + 1) // BLOCK) * BLOCK)
-        row_B1 = torch.arange(k_BHTE.shape[0], device=k_BHTE.device)[:, None]
-        self.keys[layer].transpose(1, 2)[row_B1, positions_BT] = k_BHTE.transpose(1, 2).to(self.keys.dtype)
-        self.values[layer].transpose(1, 2)[row_B1, positions_BT] = v_BHTE.transpose(1, 2).to(self.values.dtype)
-        seen_B1TS = torch.arange(slots, device=k_BHTE.device) <= positions_BT[:, None, :, None]
-        keys_BHSE, values_BHSE = self.keys[layer, :, :, :slots], self.values[layer, :, :, :slots]
-        return keys_BHSE.to(k_BHTE.dtype), values_BHSE.to(v_BHTE.dtype), seen_B1TS
+        row_B1 = torch.arange(k_BKTE.shape[0], device=k_BKTE.device)[:, None]
+        self.keys[layer].transpose(1, 2)[row_B1, positions_BT] = k_BKTE.transpose(1, 2).to(self.keys.dtype)
+        self.values[layer].transpose(1, 2)[row_B1, positions_BT] = v_BKTE.transpose(1, 2).to(self.values.dtype)
+        seen_B1TS = torch.arange(slots, device=k_BKTE.device) <= positions_BT[:, None, :, None]
+        keys_BKSE, values_BKSE = self.keys[layer, :, :, :slots], self.values[layer, :, :, :slots]
+        return keys_BKSE.to(k_BKTE.dtype), values_BKSE.to(v_BKTE.dtype), seen_B1TS
 
     def advance(self, steps: int) -> None:
         """All layers have appended `steps` tokens: count them."""

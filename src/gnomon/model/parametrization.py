@@ -27,6 +27,7 @@ class Role(StrEnum):
     OUTPUT = "output"  # writes to the stream: attention out, mlp down
     GAIN = "gain"
     HEAD = "head"
+    TIED = "tied"  # embedding and head in one
 
 
 ROLE_OF_NAME: tuple[tuple[str, Role], ...] = (
@@ -58,17 +59,20 @@ class Setting:
     eps: float
 
 
-def role_of(name: str) -> Role:
-    """The role of the parameter with this name. Raises GnomonError when no role is known for it."""
+def role_of(name: str, tied: bool = False) -> Role:
+    """The role of the parameter with this name. tied: the head is the embedding table.
+
+    Raises GnomonError when no role is known for it.
+    """
     for pattern, role in ROLE_OF_NAME:
         if re.fullmatch(pattern, name):
-            return role
+            return Role.TIED if tied and role is Role.EMBEDDING else role
     raise GnomonError(f"parameter {name}: no role is known for it; name its role in model/parametrization.py")
 
 
-def roles(model: nn.Module) -> dict[str, Role]:
+def roles(model: nn.Module, tied: bool = False) -> dict[str, Role]:
     """The role of every parameter by name. Raises GnomonError for a parameter that the table does not know."""
-    return {name: role_of(name) for name, _ in model.named_parameters()}
+    return {name: role_of(name, tied) for name, _ in model.named_parameters()}
 
 
 def effective_decay(timescale: float, steps: int) -> float:
@@ -83,7 +87,10 @@ def effective_decay(timescale: float, steps: int) -> float:
 
 
 def setting(role: Role, fan_in: int, width: int, optimisation: Optimisation, steps: int) -> Setting:
-    """One row of the role table. fan_in: length of the weight's rows, what it multiplies."""
+    """One row of the role table. fan_in: length of the weight's rows, what it multiplies.
+
+    A tied table starts as small as a hidden weight and learns as the head does; its transfer is not claimed.
+    """
     h, m, r = optimisation.rate, width / optimisation.base_width, optimisation.embed_ratio
     matrix = h * m**optimisation.width_exponent
     decay = effective_decay(optimisation.timescale, steps)
@@ -93,6 +100,7 @@ def setting(role: Role, fan_in: int, width: int, optimisation: Optimisation, ste
         Role.OUTPUT: (0.0, matrix, decay),
         Role.GAIN: (0.0, h, 0.0),
         Role.HEAD: (0.0, r * matrix, 0.0),
+        Role.TIED: (fan_in**-0.5, r * matrix, 0.0),
     }[role]
     return Setting(role, init_std, rate, decay, optimisation.eps)
 
@@ -102,7 +110,7 @@ def settings(shape: ModelShape, optimisation: Optimisation, steps: int) -> dict[
     with torch.device("meta"):
         model = Transformer(shape)
     return {
-        name: setting(role_of(name), parameter.shape[-1], shape.width, optimisation, steps)
+        name: setting(role_of(name, shape.tied), parameter.shape[-1], shape.width, optimisation, steps)
         for name, parameter in model.named_parameters()
     }
 
@@ -119,7 +127,7 @@ def initialise(model: Transformer, optimisation: Optimisation, seed: int) -> Non
     So neither the order of the parameters nor the device matters. Raises GnomonError for unknown names.
     """
     for name, parameter in model.named_parameters():
-        role = role_of(name)
+        role = role_of(name, model.shape.tied)
         std = setting(role, parameter.shape[-1], model.shape.width, optimisation, steps=1).init_std
         if role is Role.GAIN:
             parameter.fill_(initial_gain(name, model.shape))
@@ -140,7 +148,7 @@ def parameter_groups(
     """
     groups: dict[tuple[float, float, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
-        row = setting(role_of(name), parameter.shape[-1], shape.width, optimisation, steps)
+        row = setting(role_of(name, shape.tied), parameter.shape[-1], shape.width, optimisation, steps)
         key = (row.rate, row.decay, row.eps)
         group = groups.setdefault(
             key, {"params": [], "names": [], "rate": row.rate, "decay": row.decay, "eps": row.eps}

@@ -1,10 +1,11 @@
 """A decoder-only transformer: token rows in, logits out.
 
 Pre-norm blocks of causal attention with rotary positions (arXiv:2104.09864) and a gated MLP (SwiGLU, arXiv:2002.05202),
-RMSNorm (arXiv:1910.07467), optional qk-norm, no biases, an untied head. Both branches of a block are multiplied by
-shape.branch_multiplier (1/l in arXiv:2505.01618). Which init, rate and decay each weight gets: parametrization.py.
+RMSNorm (arXiv:1910.07467), optional qk-norm, no biases. Heads may share keys and values in groups (arXiv:2305.13245),
+and the head may be the embedding table. Both branches of a block are multiplied by shape.branch_multiplier (1/l in
+arXiv:2505.01618). Which init, rate and decay each weight gets: parametrization.py.
 
-B batch, T time, S keys seen, D width, H heads, E head width, F MLP width, V vocabulary.
+B batch, T time, S keys seen, D width, H query heads, K heads of keys, E head width, F MLP width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -51,26 +52,29 @@ def rotate(x_BTHE: Tensor, turns: Tensor) -> Tensor:
 class Attention(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        width, self.head_dim = shape.width, shape.head_dim
-        self.q = nn.Linear(width, width, bias=False)
-        self.k = nn.Linear(width, width, bias=False)
-        self.v = nn.Linear(width, width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.head_dim = shape.head_dim
+        self.grouped = shape.key_heads != shape.heads  # query head h reads the keys of head h * K // H
+        self.q = nn.Linear(shape.width, shape.query_width, bias=False)
+        self.k = nn.Linear(shape.width, shape.key_width, bias=False)
+        self.v = nn.Linear(shape.width, shape.key_width, bias=False)
+        self.out = nn.Linear(shape.query_width, shape.width, bias=False)
         self.q_norm = Gain(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity()
         self.k_norm = Gain(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity()
 
     def forward(self, x_BTD: Tensor, turns: Tensor, cache: Cache | None, layer: int) -> Tensor:
-        q_BTHE, k_BTHE, v_BTHE = (
+        q_BTHE, k_BTKE, v_BTKE = (
             project(x_BTD).unflatten(-1, (-1, self.head_dim)) for project in (self.q, self.k, self.v)
         )
         q_BHTE = rotate(self.q_norm(q_BTHE), turns).transpose(1, 2)
-        k_BHTE = rotate(self.k_norm(k_BTHE), turns).transpose(1, 2)
-        v_BHTE = v_BTHE.transpose(1, 2)
+        k_BKTE = rotate(self.k_norm(k_BTKE), turns).transpose(1, 2)
+        v_BKTE = v_BTKE.transpose(1, 2)
         if cache is None:
-            mixed_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True)
+            mixed_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BKTE, v_BKTE, is_causal=True, enable_gqa=self.grouped)
         else:
-            k_BHSE, v_BHSE, seen_B1TS = cache.append(layer, k_BHTE, v_BHTE)
-            mixed_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, attn_mask=seen_B1TS)
+            k_BKSE, v_BKSE, seen_B1TS = cache.append(layer, k_BKTE, v_BKTE)
+            mixed_BHTE = F.scaled_dot_product_attention(
+                q_BHTE, k_BKSE, v_BKSE, attn_mask=seen_B1TS, enable_gqa=self.grouped
+            )
         return self.out(mixed_BHTE.transpose(1, 2).flatten(-2))
 
 
@@ -100,6 +104,21 @@ class Block(nn.Module):
         return torch.add(x_BTD, self.mlp(self.mlp_norm(x_BTD)), alpha=self.branch_multiplier)
 
 
+class TiedHead(nn.Module):
+    """A head that is the embedding table. It has no parameter of its own: the table is trained and stored once."""
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self._owner = (embedding,)  # in a tuple, so that the table is not registered a second time
+
+    @property
+    def weight(self) -> Tensor:
+        return self._owner[0].weight
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return F.linear(x_BTD, self.weight)
+
+
 class Transformer(nn.Module):
     """The model of a shape. Its weights are whatever torch leaves there until parametrization.initialise sets them."""
 
@@ -111,7 +130,9 @@ class Transformer(nn.Module):
         self.embedding = nn.Embedding(shape.vocab, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
         self.norm = Gain(shape.width, shape.norm_eps)
-        self.head = nn.Linear(shape.width, shape.vocab, bias=False)
+        self.head: nn.Linear | TiedHead = (
+            TiedHead(self.embedding) if shape.tied else nn.Linear(shape.width, shape.vocab, bias=False)
+        )
         table = rotary_table(shape.context, shape.head_dim, shape.rope_base)
         # Kept as integers: model.to(torch.bfloat16) must not round the angles of far positions.
         self.register_buffer("rotary_bits", table.view(torch.int32), persistent=False)

@@ -11,11 +11,12 @@ from gnomon.recipe.plan import ModelShape, Plan
 
 def block_parameters(shape: ModelShape) -> int:
     """Matrix parameters of all blocks: q, k, v, out and the three of the gated MLP."""
-    return shape.depth * (4 * shape.width**2 + 3 * shape.width * shape.mlp_width)
+    attention = 2 * shape.width * (shape.query_width + shape.key_width)
+    return shape.depth * (attention + 3 * shape.width * shape.mlp_width)
 
 
 def matmul_parameters(shape: ModelShape) -> int:
-    """Parameters a token is multiplied with: blocks and head; no embedding table, no gains."""
+    """Parameters a token is multiplied with: blocks and head, tied or not; no embedding table, no gains."""
     return block_parameters(shape) + shape.vocab * shape.width
 
 
@@ -25,13 +26,14 @@ def gain_parameters(shape: ModelShape) -> int:
 
 
 def total_parameters(shape: ModelShape) -> int:
-    """Every trained number: blocks, head, embedding table, gains."""
-    return matmul_parameters(shape) + shape.vocab * shape.width + gain_parameters(shape)
+    """Every trained number: blocks, gains, embedding table and head, which are one table when tied."""
+    tables = shape.vocab * shape.width * (1 if shape.tied else 2)
+    return block_parameters(shape) + gain_parameters(shape) + tables
 
 
 def forward_flops_per_token(shape: ModelShape) -> float:
-    """2 per matmul parameter, and per block 4 * width for each of the (T+1)/2 keys seen on average."""
-    attention = shape.depth * 4 * shape.width * (shape.context + 1) / 2
+    """2 per matmul parameter, and per block 4 * query_width for each of the (T+1)/2 keys seen on average."""
+    attention = shape.depth * 4 * shape.query_width * (shape.context + 1) / 2
     return 2.0 * matmul_parameters(shape) + attention
 
 

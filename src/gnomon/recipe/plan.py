@@ -1,15 +1,16 @@
 """A run's full plan: everything that decides its numbers, and nothing else.
 
-Two runs with the same plan, corpus and numerics are the same run, and have the same id.
+Two runs with the same plan, corpus and numerics are the same run, and have the same id. A field that is added is
+`later`: at its default it is left out of hash and plan.json, so the runs that came before it keep their ids.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from gnomon.common.errors import GnomonError
-from gnomon.common.hashing import content_hash
+from gnomon.common.hashing import content_hash, later, plain
 
 PLAN_SCHEMA_VERSION = 1
 # Raised whenever tests/train/test_golden_loss.py changes: an old row is never reused for new numerics.
@@ -18,7 +19,13 @@ NUMERICS_VERSION = 1
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The transformer's shape. width is a multiple of head_dim; mlp_width = mlp_ratio * width."""
+    """The transformer's shape.
+
+    Unless said otherwise width is a multiple of head_dim, there are width / head_dim heads, each with keys of its own,
+    and mlp_width = mlp_ratio * width. Models from elsewhere say otherwise: query_heads heads whatever the width
+    (Qwen3), kv_heads heads of keys and values that groups of query heads share (arXiv:2305.13245), an exact_mlp width,
+    and tied: the head is the embedding table (arXiv:1608.05859).
+    """
 
     vocab: int
     context: int  # tokens a row predicts
@@ -32,25 +39,53 @@ class ModelShape:
     norm_eps: float = 1e-6
     embedding_norm: bool = True  # token rows are RMS-normalised on the way in
     branch_multiplier: float = 1.0  # what a block adds to the stream is multiplied by this (1/l)
+    query_heads: int = later(0)  # 0: width / head_dim
+    kv_heads: int = later(0)  # 0: as many as query heads
+    exact_mlp: int = later(0)  # 0: mlp_ratio * width
+    tied: bool = later(False)
 
     def __post_init__(self) -> None:
         if self.depth < 1:
             raise GnomonError(f"family.depth is {self.depth}; a depth is at least 1")
-        if self.width < 1 or self.width % self.head_dim:
+        if self.width < 1 or (self.width % self.head_dim and not self.query_heads):
             raise GnomonError(
                 f"family.width is {self.width}, which heads of {self.head_dim} do not divide; "
                 f"a width is a multiple of {self.head_dim}"
             )
         if self.vocab < 2 or self.context < 2:
             raise GnomonError(f"vocabulary {self.vocab} and context {self.context} must both be at least 2")
+        for name in ("query_heads", "kv_heads", "exact_mlp"):
+            if getattr(self, name) < 0:
+                raise GnomonError(f"shape.{name} is {getattr(self, name)}; it is 0 (the usual) or more")
+        if self.heads % self.key_heads:
+            raise GnomonError(
+                f"shape.kv_heads is {self.kv_heads}, which does not divide {self.heads} query heads; "
+                "each head of keys serves equally many of them"
+            )
 
     @property
     def heads(self) -> int:
-        return self.width // self.head_dim
+        """Query heads."""
+        return self.query_heads or self.width // self.head_dim
+
+    @property
+    def key_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.kv_heads or self.heads
+
+    @property
+    def query_width(self) -> int:
+        """Rows of q, and what attention's out reads."""
+        return self.heads * self.head_dim
+
+    @property
+    def key_width(self) -> int:
+        """Rows of k and of v."""
+        return self.key_heads * self.head_dim
 
     @property
     def mlp_width(self) -> int:
-        return round(self.mlp_ratio * self.width)
+        return self.exact_mlp or round(self.mlp_ratio * self.width)
 
 
 @dataclass(frozen=True)
@@ -115,7 +150,9 @@ class Plan:
         return content_hash(self)[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values, as they are hashed and stored."""
+        value: dict[str, Any] = plain(self)
+        return value
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Plan:

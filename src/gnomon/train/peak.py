@@ -22,7 +22,9 @@ def matmul_shapes(shape: ModelShape) -> dict[tuple[int, int], int]:
     width, mlp = shape.width, shape.mlp_width
     counts: dict[tuple[int, int], int] = {}
     for key, number in (
-        ((width, width), 4 * shape.depth),
+        ((width, shape.query_width), shape.depth),
+        ((width, shape.key_width), 2 * shape.depth),
+        ((shape.query_width, width), shape.depth),
         ((width, mlp), 2 * shape.depth),
         ((mlp, width), shape.depth),
         ((width, shape.vocab), 1),

@@ -35,6 +35,12 @@ def obstacle(shape: ModelShape, dtype: str, terms: Sequence[Term]) -> str:
         return "it knows one term, next-token prediction"
     if shape.head_dim % 2:
         return f"it turns pairs of coordinates, and head_dim is {shape.head_dim}"
+    if shape.key_heads != shape.heads:
+        return f"it knows no grouped heads, and {shape.heads} heads share {shape.key_heads} of keys"
+    if shape.query_width != shape.width:
+        return f"its heads are as wide as the stream, and {shape.heads} heads of {shape.head_dim} are not {shape.width}"
+    if shape.tied:
+        return "it knows no tied head"
     try:
         library()
     except Unavailable as reason:
