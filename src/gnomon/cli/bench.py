@@ -48,3 +48,20 @@ def bench_transfer(
 
     for line in transfer_lines(load_recipe(recipe, overrides or ()), home, out, core_count(cores)):
         print(line)
+
+
+@bench_app.command("peers")
+def bench_peers(
+    setup: Annotated[bool, typer.Option("--setup", help="Build what is missing, with pip.")] = False,
+    home: Home = HOME,
+    json_file: Json = None,
+) -> None:
+    """The programs that gnomon is measured beside, in environments of their own: which are there, and --setup."""
+    from gnomon.workflow.peers import peer_lines, peers_value, set_up, shown
+
+    if setup:
+        with shown() as progress:
+            set_up(home, progress)
+    for line in peer_lines(home):
+        print(line)
+    write_json(json_file, peers_value(home))
