@@ -1,0 +1,1 @@
+"""Examine models: items, tasks, records, statistics, calibration, contamination and a sandbox. Torch-free."""
