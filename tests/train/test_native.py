@@ -1,8 +1,8 @@
 """The compiled step and autograd agree; where it cannot serve it says why."""
 
 from __future__ import annotations
-from pathlib import Path
 
+from pathlib import Path
 
 import numpy as np
 import pytest
