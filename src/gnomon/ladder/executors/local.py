@@ -75,19 +75,10 @@ class LocalExecutor:
             raise JobFailed(f"every worker ended early; {len(waiting)} runs are left, give the same command again")
 
     def _start(self, threads: int, news: queue.Queue[tuple[_Worker, Event | None]]) -> _Worker:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gnomon.ladder.worker", str(self.home), str(self.corpus)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            start_new_session=True,
-        )
+        process = start_worker(self.home, self.corpus, threads)
         worker = _Worker(process)
         assert process.stdout is not None and process.stderr is not None
-        errors = threading.Thread(target=_collect, args=(process.stderr, worker.errors), daemon=True)
+        errors = threading.Thread(target=collect, args=(process.stderr, worker.errors), daemon=True)
         errors.start()
         threading.Thread(target=_listen, args=(worker, process.stdout, errors, news), daemon=True).start()
         return worker
@@ -129,22 +120,41 @@ class LocalExecutor:
                 worker.process.wait()
 
 
-def _collect(stream: IO[str], lines: list[str]) -> None:
+def start_worker(home: Path, corpus: Path, threads: int) -> subprocess.Popen[str]:
+    """A worker process in a group of its own, which reads jobs as JSON lines and writes events as JSON lines."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "gnomon.ladder.worker", str(home), str(corpus)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
+        start_new_session=True,
+    )
+
+
+def collect(stream: IO[str], lines: list[str]) -> None:
+    """The last lines of a worker's error output."""
     for line in stream:
         if line.strip():
             lines.append(line.strip())
             del lines[:-20]
 
 
+def event_of(line: str) -> Event | None:
+    """A line of a worker's output; None when a library printed something of its own."""
+    try:
+        value = json.loads(line)
+        return Event(value["kind"], value["run_id"], value["body"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
 def _listen(
     worker: _Worker, stream: IO[str], errors: threading.Thread, news: queue.Queue[tuple[_Worker, Event | None]]
 ) -> None:
     for line in stream:
-        try:
-            value = json.loads(line)
-            event = Event(value["kind"], value["run_id"], value["body"])
-        except (json.JSONDecodeError, KeyError, TypeError):
-            continue  # a library printed something of its own
-        news.put((worker, event))
+        if (event := event_of(line)) is not None:
+            news.put((worker, event))
     errors.join(1.0)
     news.put((worker, None))
