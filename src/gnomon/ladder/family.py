@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from gnomon.common.errors import GnomonError
 from gnomon.recipe.flops import matmul_parameters, train_flops_per_token
@@ -104,6 +105,10 @@ class Family:
         k = batch_rows * recipe.context / base.batch_tokens
         q = tokens / base.tokens
         tokens_per_parameter = tokens / matmul_parameters(shape)
+        muon: dict[str, Any] = {}
+        if recipe.optimiser == "muon":
+            muon_rate = recipe.muon_rate * k**exponents.rate_batch * q**exponents.rate_tokens
+            muon = {"optimiser": "muon", "muon_rate": muon_rate, "muon_momentum": recipe.muon_momentum}
         return Optimisation(
             rate=recipe.rate * k**exponents.rate_batch * q**exponents.rate_tokens,
             base_width=base.width,
@@ -119,6 +124,7 @@ class Family:
             decay_shape=recipe.decay_shape,
             clip=recipe.clip,
             z_loss=recipe.z_loss,
+            **muon,
         )
 
     def explain(self, plan: Plan) -> list[Derived]:

@@ -48,8 +48,8 @@ class Setting:
     """What one weight gets.
 
     init_std: standard deviation of its first values; 0 for constants (a gain's constant is initial_gain).
-    rate: AdamW's rate at schedule 1. decay: the share of itself it loses per step at schedule 1, whatever the rate.
-    eps: AdamW's epsilon.
+    rate: the optimiser's rate at schedule 1. decay: the share of itself it loses per step at schedule 1, whatever the rate.
+    eps: AdamW's epsilon. optimiser: "adamw", or "muon", whose update carries sqrt(fan_out / fan_in) in itself.
     """
 
     role: Role
@@ -57,6 +57,7 @@ class Setting:
     rate: float
     decay: float
     eps: float
+    optimiser: str = "adamw"
 
 
 def role_of(name: str, tied: bool = False) -> Role:
@@ -89,6 +90,7 @@ def effective_decay(timescale: float, steps: int) -> float:
 def setting(role: Role, fan_in: int, width: int, optimisation: Optimisation, steps: int) -> Setting:
     """One row of the role table. fan_in: length of the weight's rows, what it multiplies.
 
+    Muon takes the matrices of the blocks at one rate for all widths, with AdamW's decay (arXiv:2512.05620).
     A tied table starts as small as a hidden weight and learns as the head does; its transfer is not claimed.
     """
     h, m, r = optimisation.rate, width / optimisation.base_width, optimisation.embed_ratio
@@ -102,7 +104,10 @@ def setting(role: Role, fan_in: int, width: int, optimisation: Optimisation, ste
         Role.HEAD: (0.0, r * matrix, 0.0),
         Role.TIED: (fan_in**-0.5, r * matrix, 0.0),
     }[role]
-    return Setting(role, init_std, rate, decay, optimisation.eps)
+    muon = optimisation.optimiser == "muon" and role in (Role.HIDDEN, Role.OUTPUT)
+    if muon:
+        rate = optimisation.muon_rate
+    return Setting(role, init_std, rate, decay, optimisation.eps, "muon" if muon else "adamw")
 
 
 def settings(shape: ModelShape, optimisation: Optimisation, steps: int) -> dict[str, Setting]:
@@ -142,17 +147,16 @@ def initialise(model: Transformer, optimisation: Optimisation, seed: int) -> Non
 def parameter_groups(
     model: nn.Module, shape: ModelShape, optimisation: Optimisation, steps: int
 ) -> list[dict[str, Any]]:
-    """The model's parameters grouped by equal rate, decay and epsilon, in the model's order.
+    """The model's parameters grouped by equal optimiser, rate, decay and epsilon, in the model's order.
 
-    Each group: params (tensors), names (in the same order), rate, decay, eps. Raises GnomonError for unknown names.
+    Each group: params (tensors), names (in the same order), rate, decay, eps, optimiser. Raises GnomonError for unknown names.
     """
-    groups: dict[tuple[float, float, float], dict[str, Any]] = {}
+    groups: dict[tuple[str, float, float, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         row = setting(role_of(name, shape.tied), parameter.shape[-1], shape.width, optimisation, steps)
-        key = (row.rate, row.decay, row.eps)
-        group = groups.setdefault(
-            key, {"params": [], "names": [], "rate": row.rate, "decay": row.decay, "eps": row.eps}
-        )
+        key = (row.optimiser, row.rate, row.decay, row.eps)
+        shared = {"optimiser": row.optimiser, "rate": row.rate, "decay": row.decay, "eps": row.eps}
+        group = groups.setdefault(key, {"params": [], "names": [], **shared})
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())

@@ -15,6 +15,7 @@ from gnomon.common.hashing import content_hash, later, plain
 PLAN_SCHEMA_VERSION = 1
 # Raised whenever tests/train/test_golden_loss.py changes: an old row is never reused for new numerics.
 NUMERICS_VERSION = 1
+OPTIMISERS = ("adamw", "muon")
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,15 @@ class Optimisation:
     z_loss: float = 1e-4
     embedding_exponent: float = -0.5  # the embedding's rate is r h m^x (arXiv:2506.15025)
     width_exponent: float = -1.0  # hidden, output and head take h m^x; -1 is CompleteP (arXiv:2505.01618)
+    optimiser: str = later("adamw")  # adamw | muon: of the matrices; embedding, head and gains are AdamW's (train/muon.py)
+    muon_rate: float = later(0.0)  # of Muon's orthogonal updates, at every width
+    muon_momentum: float = later(0.95)
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in OPTIMISERS:
+            raise GnomonError(f"optimiser is {self.optimiser!r}; it is one of {', '.join(OPTIMISERS)}")
+        if self.optimiser == "muon" and self.muon_rate <= 0:
+            raise GnomonError(f"muon_rate is {self.muon_rate:g}; Muon needs a rate greater than 0, 0.02 for example")
 
 
 @dataclass(frozen=True)

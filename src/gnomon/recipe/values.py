@@ -7,15 +7,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from gnomon.common.hashing import content_hash
+
+
+LATER: dict[str, Any] = {"later": True}  # marks a field that was added after recipes had been hashed
 
 
 class Value(BaseModel):
     """A frozen value that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Later fields at their default are left out: recipes keep the hashes they had before those fields existed."""
+        fields = type(self).model_fields
+        unset = {n for n, f in fields.items() if f.json_schema_extra == LATER and getattr(self, n) == f.default}
+        return {name: value for name, value in write(self).items() if name not in unset}
 
 
 class SourceBase(Value):
@@ -130,6 +140,9 @@ class FamilyRecipe(Value):
     clip: float = Field(1.0, ge=0)
     z_loss: float = Field(1e-4, ge=0)
     dtype: Literal["float32", "bfloat16"] = "float32"
+    optimiser: Literal["adamw", "muon"] = Field("adamw", json_schema_extra=LATER)  # of the matrices of the blocks
+    muon_rate: float = Field(0.02, gt=0, json_schema_extra=LATER)  # h0 of Muon's updates
+    muon_momentum: float = Field(0.95, ge=0, lt=1, json_schema_extra=LATER)
 
 
 class Budget(Value):
