@@ -1,0 +1,200 @@
+/* Matrix products y = W x for any number of rows x, whose bits do not depend on that number.
+
+   A weight matrix [outs, ins] lies in panels of 16 outputs: [panel][input][16], so that one register holds the same
+   input's weight for 16 outputs, and an output is one chain of sums over the inputs in their order, however many rows
+   and panels a tile works on. Kinds: F32; BF16, stored in half the memory, multiplied in fp32; I8, one byte a weight
+   with one scale an output, [panel][ins / 4][16][4], against rows in one byte with one scale for GROUP inputs. Integer
+   sums are exact, so every instruction set gives the same ones. */
+
+#include <stdint.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define LANES 16
+#define GROUP 32 /* inputs that share a scale in a row of bytes, as in llama.cpp's Q8_0 */
+enum Kind { F32, BF16, I8 };
+
+typedef float v16 __attribute__((vector_size(64)));
+typedef int32_t i16 __attribute__((vector_size(64)));
+typedef struct { int outs, ins, kind; long panels, padded; void *data; float *scale; } Matrix;
+typedef struct { int8_t *bytes; float *scale; int32_t *start; } Bytes; /* rows of bytes, and what their groups need */
+
+#if defined(__AVX512F__)
+#define TILE 8 /* rows in a tile: with WIDE panels their sums fill the registers */
+#define WIDE 3
+#else
+#define TILE 4
+#define WIDE 1
+#endif
+
+INLINE v16 load16(const float *p) { v16 v; memcpy(&v, p, sizeof v); return v; }
+INLINE void store16(float *p, v16 v) { memcpy(p, &v, sizeof v); }
+INLINE v16 widened(const uint16_t *p) {
+    typedef uint16_t u16 __attribute__((vector_size(32)));
+    u16 half; memcpy(&half, p, sizeof half);
+    const i16 bits = __builtin_convertvector(half, i16) << 16;
+    return (v16)bits;
+}
+
+/* A row of inputs as bytes. scale, start: one number a group. Inputs beyond ins, up to whole groups, are 0. */
+static void to_bytes(const float *x, long ins, long padded, int8_t *bytes, float *scale, int32_t *start) {
+    for (long g = 0; g * GROUP < padded; g++) {
+        const long first = g * GROUP, n = ins - first < GROUP ? ins - first : GROUP;
+        float top = 0;
+        SIMD_MAX(top) for (long j = 0; j < n; j++) { const float a = fabsf(x[first + j]); top = a > top ? a : top; }
+        const float inverse = top > 0 ? 127.0f / top : 0;
+        int32_t sum = 0;
+        for (long j = n; j < GROUP; j++) bytes[first + j] = 0;
+        for (long j = 0; j < n; j++) {
+            const int b = (int)rintf(x[first + j] * inverse);
+            bytes[first + j] = (int8_t)b;
+            sum += b;
+        }
+        scale[g] = top / 127.0f;
+        start[g] = -128 * sum; /* weights lie in memory as w + 128 */
+    }
+    /* What is no number must stay none. */
+    for (long j = 0; j < ins; j++) if (x[j] != x[j]) scale[0] = x[j];
+}
+
+/* sum += 4 weights of each of 16 outputs times the row's 4 bytes. Only VNNI multiplies what lies in memory, w + 128. */
+#if defined(__AVX512VNNI__)
+#define START(value) ((i16){0} + (value))
+INLINE i16 dot4(i16 sum, const uint8_t *w, int32_t x4) {
+    return (i16)_mm512_dpbusd_epi32((__m512i)sum, _mm512_loadu_si512(w), _mm512_set1_epi32(x4));
+}
+#elif defined(__AVX2__)
+#define START(value) ((i16){0})
+INLINE i16 dot4(i16 sum, const uint8_t *w, int32_t x4) {
+    const __m256i x = _mm256_set1_epi32(x4), magnitude = _mm256_abs_epi8(x), flip = _mm256_set1_epi8((char)0x80);
+    __m256i half[2];
+    memcpy(half, &sum, sizeof half);
+    for (int i = 0; i < 2; i++) {
+        const __m256i signed_w = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(w + 32 * i)), flip);
+        const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(signed_w, x)); /* at most 2 * 127 * 127 */
+        half[i] = _mm256_add_epi32(half[i], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    memcpy(&sum, half, sizeof sum);
+    return sum;
+}
+#else
+#define START(value) ((i16){0})
+INLINE i16 dot4(i16 sum, const uint8_t *w, int32_t x4) {
+    int8_t x[4];
+    memcpy(x, &x4, 4);
+    for (int lane = 0; lane < LANES; lane++)
+        for (int j = 0; j < 4; j++) sum[lane] += ((int)w[lane * 4 + j] - 128) * x[j];
+    return sum;
+}
+#endif
+
+/* rows x panels outputs of a float matrix; w: the first panel, x: the first row. */
+INLINE void tile_float(const Matrix *m, long panel, const float *x, float *y, long stride, const int rows, const int panels, const int half) {
+    const long ins = m->ins;
+    v16 sum[rows * panels];
+    for (int i = 0; i < rows * panels; i++) sum[i] = (v16){0};
+    for (long k = 0; k < ins; k++) {
+        v16 w[panels];
+        for (int p = 0; p < panels; p++) {
+            const long at = ((panel + p) * ins + k) * LANES;
+            w[p] = half ? widened((const uint16_t *)m->data + at) : load16((const float *)m->data + at);
+        }
+        for (int r = 0; r < rows; r++)
+            for (int p = 0; p < panels; p++) sum[r * panels + p] += x[r * ins + k] * w[p];
+    }
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++) store16(y + r * stride + (panel + p) * LANES, sum[r * panels + p]);
+}
+
+INLINE void tile_bytes(const Matrix *m, long panel, const Bytes *b, long row, float *y, long stride, const int rows, const int panels) {
+    const long padded = m->padded, groups = padded / GROUP;
+    const int8_t *x = b->bytes + row * padded;
+    const float *scale = b->scale + row * groups;
+    const int32_t *start = b->start + row * groups;
+    v16 total[rows * panels];
+    for (int i = 0; i < rows * panels; i++) total[i] = (v16){0};
+    for (long g = 0; g < groups; g++) {
+        i16 sum[rows * panels];
+        for (int r = 0; r < rows; r++)
+            for (int p = 0; p < panels; p++) sum[r * panels + p] = START(start[r * groups + g]);
+        for (int j = 0; j < GROUP / 4; j++)
+            for (int p = 0; p < panels; p++) {
+                const uint8_t *w = (const uint8_t *)m->data + ((panel + p) * padded + g * GROUP + j * 4) * LANES;
+                for (int r = 0; r < rows; r++) {
+                    int32_t x4;
+                    memcpy(&x4, x + r * padded + g * GROUP + j * 4, 4);
+                    sum[r * panels + p] = dot4(sum[r * panels + p], w, x4);
+                }
+            }
+        for (int r = 0; r < rows; r++)
+            for (int p = 0; p < panels; p++)
+                total[r * panels + p] += __builtin_convertvector(sum[r * panels + p], v16) * scale[r * groups + g];
+    }
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++)
+            store16(y + r * stride + (panel + p) * LANES, total[r * panels + p] * load16(m->scale + (panel + p) * LANES));
+}
+
+/* One tile of a known size, so that its sums stay in registers. */
+#define TILE_OF(rows, panels) \
+    static __attribute__((noinline)) void tile_##rows##_##panels(const Matrix *m, long panel, const float *x, const Bytes *b, \
+                                                                 long row, float *y, long stride) { \
+        if (m->kind == I8) tile_bytes(m, panel, b, row, y + row * stride, stride, rows, panels); \
+        else if (m->kind == BF16) tile_float(m, panel, x + row * m->ins, y + row * stride, stride, rows, panels, 1); \
+        else tile_float(m, panel, x + row * m->ins, y + row * stride, stride, rows, panels, 0); \
+    }
+TILE_OF(1, 1) TILE_OF(2, 1) TILE_OF(3, 1) TILE_OF(4, 1) TILE_OF(1, 8)
+#if TILE == 8
+TILE_OF(1, 3) TILE_OF(2, 3) TILE_OF(3, 3) TILE_OF(4, 3) TILE_OF(5, 3) TILE_OF(6, 3) TILE_OF(7, 3) TILE_OF(8, 3)
+TILE_OF(5, 1) TILE_OF(6, 1) TILE_OF(7, 1) TILE_OF(8, 1)
+#endif
+typedef void (*Tile)(const Matrix *, long, const float *, const Bytes *, long, float *, long);
+static const Tile NARROW_TILES[] = {NULL, tile_1_1, tile_2_1, tile_3_1, tile_4_1,
+#if TILE == 8
+                                    tile_5_1, tile_6_1, tile_7_1, tile_8_1
+#endif
+};
+#if TILE == 8
+static const Tile WIDE_TILES[] = {NULL, tile_1_3, tile_2_3, tile_3_3, tile_4_3, tile_5_3, tile_6_3, tile_7_3, tile_8_3};
+#endif
+
+/* y[n, stride], panels first to last: W times rows x (floats) or b (bytes). */
+static void product(const Matrix *m, const float *x, const Bytes *b, float *y, long stride, int n, long first, long last) {
+    long panel = first;
+    if (n == 1) /* a single row waits for memory: many panels keep many loads under way */
+        for (; panel + 8 <= last; panel += 8) tile_1_8(m, panel, x, b, 0, y, stride);
+#if TILE == 8
+    if (m->kind != I8) /* bytes need two sums an output, for which three panels have no registers */
+        for (; panel + WIDE <= last; panel += WIDE)
+            for (int row = 0; row < n; row += TILE) WIDE_TILES[n - row < TILE ? n - row : TILE](m, panel, x, b, row, y, stride);
+#endif
+    for (; panel < last; panel++)
+        for (int row = 0; row < n; row += TILE) NARROW_TILES[n - row < TILE ? n - row : TILE](m, panel, x, b, row, y, stride);
+}
+
+/* Put output `out` of the matrix into its panel; values: ins floats. */
+static void put_output(Matrix *m, long out, const float *values) {
+    const long panel = out / LANES, lane = out % LANES, ins = m->ins;
+    if (m->kind == F32) {
+        float *to = (float *)m->data + panel * ins * LANES + lane;
+        for (long k = 0; k < ins; k++) to[k * LANES] = values[k];
+    } else if (m->kind == BF16) {
+        uint16_t *to = (uint16_t *)m->data + panel * ins * LANES + lane;
+        for (long k = 0; k < ins; k++) {
+            uint32_t bits;
+            memcpy(&bits, values + k, 4);
+            /* to the nearest, ties to even; what is no number stays none */
+            to[k * LANES] = values[k] != values[k] ? 0x7fc0 : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+        }
+    } else {
+        uint8_t *to = (uint8_t *)m->data + panel * m->padded * LANES;
+        float top = 0;
+        for (long k = 0; k < ins; k++) top = fmaxf(top, fabsf(values[k]));
+        m->scale[out] = top / 127.0f;
+        for (long k = 0; k < m->padded; k++) {
+            const int b = k < ins && top > 0 ? (int)rintf(values[k] / top * 127.0f) : 0;
+            to[(k / 4) * 4 * LANES + lane * 4 + k % 4] = (uint8_t)(b + 128);
+        }
+    }
+}
