@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from gnomon.corpus.tokenizer import Tokenizer
 
 CHUNK = 1 << 19  # words looked up at once
+TEXTS = 64  # that go through the library together
 PART = 1 << 9  # characters that go through the library together when one of them is not ASCII
 KNOWN = 1 << 26  # characters of distinct words remembered; then the table starts anew
 LINE = re.compile(r"(?<=\S)\n(?=\S)")
@@ -41,6 +43,9 @@ class Encoder:
     def stream(self, texts: Iterable[str]) -> Iterator[NDArray[np.uint32]]:
         """The tokens of texts, each followed by `<|end|>`, as arrays one after the other: uint32 [n] each."""
         words: list[str] = []
+        if not self.tokenizer.own:
+            yield from self._plain_stream(texts)
+            return
         for text in texts:
             words += split(text)
             words.append("")
@@ -49,8 +54,16 @@ class Encoder:
                 words = []
         yield self._look_up(words)
 
+    def _plain_stream(self, texts: Iterable[str]) -> Iterator[NDArray[np.uint32]]:
+        """By the library alone: the look-up is for GPT-2's pattern, and others split otherwise."""
+        end = [self.tokenizer.end_id]
+        for batch in batched(texts, TEXTS):
+            yield np.array([i for ids in self.tokenizer.encode_batch(batch) for i in ids + end], dtype=np.uint32)
+
     def encode(self, text: str) -> NDArray[np.uint32]:
         """uint32 [n]: what Tokenizer.encode gives."""
+        if not self.tokenizer.own:
+            return np.array(self.tokenizer.encode(text), dtype=np.uint32)
         return self._look_up(split(text))
 
     def _look_up(self, words: list[str]) -> NDArray[np.uint32]:
@@ -74,6 +87,12 @@ class Encoder:
         self._starts = np.concatenate([self._starts, self._starts[-1] + np.cumsum(lengths)])
         flat = np.array([token for ids in encoded for token in ids], dtype=np.uint32)
         self._tokens = np.concatenate([self._tokens, flat])
+
+
+def batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(texts)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def split(text: str) -> list[str]:

@@ -1,7 +1,8 @@
-"""Byte-level BPE with GPT-2's split pattern, through `tokenizers`. No text is outside its vocabulary.
+"""Byte-level BPE through `tokenizers`: trained here with GPT-2's split pattern, or that of a model from elsewhere.
 
-Token 0 is `<|end|>`, which stands between documents and for no byte. Text that happens to contain its name is encoded
-as the letters it is made of: text from outside stays data.
+No text is outside its vocabulary. In ours token 0 is `<|end|>`, which stands between documents and for no byte; others
+have a mark of their own (END_NAMES). Text that happens to contain the name of a mark is encoded as the letters it is
+made of: text from outside stays data.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     import tokenizers
 
 END = "<|end|>"
+END_NAMES = (
+    END,
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|im_end|>",
+    "</s>",
+)  # between documents; the first that is there
 BYTES = 256
 
 
@@ -31,27 +39,40 @@ def _library() -> Any:
 
 
 class Tokenizer:
-    """encode(str) -> list[int], decode(list[int]) -> str; vocab counts `<|end|>`, whose id is end_id."""
+    """encode(str) -> list[int], decode(list[int]) -> str.
 
-    end_id = 0
+    vocab: largest id + 1, marks included. end_id: the mark between documents. own: trained by train_tokenizer.
+    """
 
     def __init__(self, inner: tokenizers.Tokenizer) -> None:
+        """Raises GnomonError when it is not byte-level BPE, or has no mark that ends a document."""
         inner.encode_special_tokens = True
         self._inner = inner
-        self.vocab: int = inner.get_vocab_size()
-        if inner.token_to_id(END) != self.end_id:
-            raise GnomonError(f"tokenizer: {END} has id {inner.token_to_id(END)}; id 0 is expected")
+        vocabulary = inner.get_vocab(with_added_tokens=True)
+        self.vocab: int = max(vocabulary.values(), default=-1) + 1
+        end = next((name for name in END_NAMES if name in vocabulary), None)
+        if end is None:
+            raise GnomonError(f"tokenizer: no token ends a document; it is called one of {', '.join(END_NAMES)}")
+        self.end_id: int = vocabulary[end]
+        self.own = end == END
+        if self.own and self.end_id:
+            raise GnomonError(f"tokenizer: {END} has id {self.end_id}; id 0 is expected")
+        added = inner.get_added_tokens_decoder()
+        self.marks: dict[str, int] = {t.content: i for i, t in added.items() if t.special}
+        self.marks[end] = self.end_id
+        self._words = {i: t.content for i, t in added.items() if not t.special and i != self.end_id}
+        self._strings = self._read_bytes()
 
     @classmethod
     def open(cls, path: Path) -> Tokenizer:
-        """A tokenizer.json. Raises GnomonError when the file is missing or no such thing."""
+        """A tokenizer.json. Raises GnomonError when the file is missing, no such thing, or of another kind."""
         if not path.is_file():
             raise GnomonError(f"{path}: no such file")
         library = _library()
         try:
             return cls(library.Tokenizer.from_file(str(path)))
-        except GnomonError:
-            raise
+        except GnomonError as error:
+            raise GnomonError(f"{path}: {error}") from None
         except Exception as error:  # the library raises bare Exception
             raise GnomonError(f"{path}: not a tokenizer ({error}); it was cut off or edited") from error
 
@@ -59,27 +80,43 @@ class Tokenizer:
         return self._inner.to_str(pretty=True)
 
     def encode(self, text: str) -> list[int]:
-        return self._inner.encode(text).ids
+        ids: list[int] = self._inner.encode(text, add_special_tokens=False).ids
+        return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [e.ids for e in self._inner.encode_batch_fast(list(texts))]
+        return [e.ids for e in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; bytes that are not whole UTF-8 characters come out as U+FFFD, `<|end|>` as nothing."""
+        """Text of ids; bytes that are not whole UTF-8 characters come out as U+FFFD, marks as nothing."""
         return self._inner.decode([int(i) for i in ids], skip_special_tokens=True)
 
     def byte_strings(self) -> list[bytes]:
-        """The bytes each token stands for, by id; b"" for `<|end|>`. Joined, they are the text, byte for byte."""
-        letters = byte_letters()
+        """The bytes each token stands for, by id; b"" for marks. Joined, they are the text, byte for byte.
+
+        (A tokenizer that normalises, as Qwen's does to NFC, gives the normalised text.)
+        """
+        return list(self._strings)
+
+    def _read_bytes(self) -> list[bytes]:
+        letters, marks = byte_letters(), set(self.marks.values())
         strings = []
         for i in range(self.vocab):
             token = self._inner.id_to_token(i) or ""
-            strings.append(b"" if i == self.end_id else bytes(letters[c] for c in token))
+            if i in marks:
+                strings.append(b"")
+            elif i in self._words:
+                strings.append(self._words[i].encode())
+            elif all(c in letters for c in token):
+                strings.append(bytes(letters[c] for c in token))
+            else:
+                raise GnomonError(
+                    f"tokenizer: token {i} is {token!r}, which is not spelled in bytes; a byte-level BPE is expected"
+                )
         return strings
 
     def token_bytes(self) -> NDArray[np.uint16]:
-        """Bytes each token stands for: uint16 [vocab]; 0 for `<|end|>`."""
-        return np.array([len(s) for s in self.byte_strings()], dtype=np.uint16)
+        """Bytes each token stands for: uint16 [vocab]; 0 for marks."""
+        return np.array([len(s) for s in self._strings], dtype=np.uint16)
 
 
 def byte_letters() -> dict[str, int]:

@@ -133,9 +133,18 @@ class Transformer(nn.Module):
         self.head: nn.Linear | TiedHead = (
             TiedHead(self.embedding) if shape.tied else nn.Linear(shape.width, shape.vocab, bias=False)
         )
-        table = rotary_table(shape.context, shape.head_dim, shape.rope_base)
         # Kept as integers: model.to(torch.bfloat16) must not round the angles of far positions.
+        table = rotary_table(shape.context, shape.head_dim, shape.rope_base)
         self.register_buffer("rotary_bits", table.view(torch.int32), persistent=False)
+
+    @classmethod
+    def unfilled(cls, shape: ModelShape) -> Transformer:
+        """A model whose weights are not set: for weights that are read from a file at once."""
+        with torch.device("meta"):
+            model = cls(shape)
+        model.to_empty(device="cpu")
+        model.rotary_bits = rotary_table(shape.context, shape.head_dim, shape.rope_base).view(torch.int32)
+        return model
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Rows of the embedding table [B, T, D], RMS-normalised when the shape says so."""
