@@ -13,6 +13,7 @@ import torch
 from gnomon.common.errors import GnomonError
 from gnomon.recipe.plan import Plan
 from gnomon.train.execution import decide
+from gnomon.train.guard import Verdict
 from gnomon.train.metrics import METRICS_FILE, read_metrics
 from gnomon.train.session import Session
 from gnomon.train.term import Forward, NextToken, Sum, cross_entropy, cross_entropy_twin
@@ -41,9 +42,9 @@ def steps_of(plan: Plan, corpus: Any, micro_rows: int, steps: int, kernels: str)
     session = Session(plan, corpus, Path("unused"), execution, [NextToken(1e-3)])
     losses = []
     for _ in range(steps):
-        assert session.take_step()
+        assert session.take_step() is Verdict.LEARN
         losses.append(session.close_window()["loss_nats"])
-    return session.weights.master, losses
+    return session.learner.flat.master, losses
 
 
 @pytest.mark.parametrize(

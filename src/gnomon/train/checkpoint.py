@@ -13,10 +13,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import safetensors.torch
 from torch import Tensor
@@ -29,7 +29,7 @@ from gnomon.recipe.plan import Plan
 from gnomon.train.result import Result
 
 FOLDER = "checkpoint"
-STATE_SCHEMA = 1
+STATE_SCHEMA = 2  # 2: with what the guards remember
 PLAN_FILE = "plan.json"
 NEWEST_KEPT = 2
 
@@ -47,6 +47,40 @@ class Checkpoint:
     weights: dict[str, Tensor]
     moments: dict[str, Tensor]
     state: dict[str, Any]
+
+
+class Store(Protocol):
+    """Where a run's checkpoints live. save and newest are called by every process of a run."""
+
+    def save(
+        self, run_dir: Path, checkpoint: Checkpoint, keep_steps: Collection[int], on_phase: Callable[[str], None]
+    ) -> None: ...
+
+    def newest(self, run_dir: Path) -> tuple[Checkpoint | None, list[str]]: ...
+
+    def steps(self, run_dir: Path) -> list[int]: ...
+
+    def forget_after(self, run_dir: Path, step: int) -> None:
+        """Remove the checkpoints beyond step: a run has gone back."""
+        ...
+
+
+class LocalStore:
+    """The files of this module."""
+
+    def save(
+        self, run_dir: Path, checkpoint: Checkpoint, keep_steps: Collection[int], on_phase: Callable[[str], None]
+    ) -> None:
+        save(run_dir, checkpoint, keep_steps, on_phase)
+
+    def newest(self, run_dir: Path) -> tuple[Checkpoint | None, list[str]]:
+        return newest(run_dir)
+
+    def steps(self, run_dir: Path) -> list[int]:
+        return steps(run_dir)
+
+    def forget_after(self, run_dir: Path, step: int) -> None:
+        prune(run_dir, [s for s in steps(run_dir) if s <= step])
 
 
 def step_folder(run_dir: Path, step: int) -> Path:
@@ -196,12 +230,32 @@ def require_same_plan(plan: Plan, state: dict[str, Any], where: Path) -> None:
         raise GnomonError(f"{where}: this checkpoint belongs to another plan: {found}")
 
 
+def require_tensors(found: Checkpoint, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
+    """Raises GnomonError naming the first tensor that a checkpoint lacks, has too many, or has in another shape."""
+    parts = [("weights", found.weights, weights)] + ([("moments", found.moments, moments)] if found.moments else [])
+    for part, theirs, mine in parts:
+        where = f"checkpoint of step {found.step}, {part}.safetensors"
+        unknown, lacking = sorted(theirs.keys() - mine.keys()), sorted(mine.keys() - theirs.keys())
+        if unknown:
+            raise GnomonError(f"{where}: holds {unknown[0]}, which this model does not have; it is of another model")
+        if lacking:
+            raise GnomonError(f"{where}: lacks {lacking[0]}, which this model has; it is of another model")
+        for name, tensor in theirs.items():
+            if tensor.shape != mine[name].shape:
+                raise GnomonError(
+                    f"{where}: {name} is {list(tensor.shape)} there and {list(mine[name].shape)} here; "
+                    "it is of a model of another shape"
+                )
+
+
 def read_plan(run_dir: Path) -> Plan:
     """The plan of a run's folder. Raises GnomonError when there is none."""
     return Plan.from_dict(read_json(run_dir / PLAN_FILE, 1))
 
 
 def load_weights(model: Transformer, checkpoint: Checkpoint) -> Transformer:
+    """The model with a checkpoint's weights. Raises GnomonError when they are of another model."""
+    require_tensors(replace(checkpoint, moments={}), dict(model.named_parameters()), {})
     model.load_state_dict(checkpoint.weights)
     return model
 

@@ -16,7 +16,7 @@ METRICS_FILE = "metrics.parquet"
 METRICS_SCHEMA = 1
 COLUMNS = (
     "step", "tokens", "flops", "loss_nats", "bits_per_byte", "grad_norm", "rate", "seconds", "tokens_per_s",
-    "flops_per_s",
+    "flops_per_s", "skipped_steps", "alarms",
 )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ class Metrics:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        whole = ("step", "tokens")
+        whole = ("step", "tokens", "skipped_steps", "alarms")
         schema = pa.schema(
             [(name, pa.int64() if name in whole else pa.float64()) for name in self.columns],
             metadata={"schema_version": str(METRICS_SCHEMA)},

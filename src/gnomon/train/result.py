@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ class Result:
     training, over all sittings. train_loss_nats: mean over the last window of the metrics, None when it is no number.
     evaluations: fields of Evaluation by set. inexact: some of it ran where its execution could not be honoured.
     trunk: it is a branch of another run. terms: what it minimised. notes: what a reader should know, a line each. code:
-    hash of the package's source that finished it.
+    hash of the package's source that finished it. guards: how often the guards saw what; guards.json tells of each.
     """
 
     run_id: str
@@ -42,6 +42,7 @@ class Result:
     terms: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     code: str = ""
+    guards: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

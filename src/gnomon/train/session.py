@@ -1,41 +1,38 @@
-"""A run in memory: its model, optimiser, place in the data and open window of the metrics; and how it is stored.
+"""A run in memory: its learner, its place in the data, its books; one step after another, and how it is stored.
 
 Everything that decides the next step is here and in the checkpoint, and nowhere else.
 """
 
 from __future__ import annotations
 
-import math
 import resource
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gnomon.common.errors import GnomonError
 from gnomon.common.hashing import plain
 from gnomon.corpus.rows import TrainRows
-from gnomon.model.parametrization import initialise, parameter_groups
-from gnomon.model.transformer import Transformer
-from gnomon.recipe.flops import train_flops_per_token
 from gnomon.recipe.plan import Plan
 from gnomon.train import checkpoint as checkpoints
 from gnomon.train import schedule
-from gnomon.train.checkpoint import Checkpoint
+from gnomon.train.books import Books
+from gnomon.train.checkpoint import Checkpoint, LocalStore, Store
 from gnomon.train.execution import Execution
-from gnomon.train.gradient import step_gradient
-from gnomon.train.metrics import Metrics
-from gnomon.train.optim import AdamW, FlatWeights, clip_scale
+from gnomon.train.guard import Guard, Verdict
+from gnomon.train.learner import ALONE, Crew, FlatLearner, LearnerOf
 from gnomon.train.term import Term
+from gnomon.train.trace import first_bad_module
 
 if TYPE_CHECKING:
     from gnomon.corpus.shards import Corpus
 
 OnEvent = Callable[[str, int], None]
+STORE = LocalStore()
 
 
 def silent(_: str, __: int) -> None:
@@ -43,7 +40,7 @@ def silent(_: str, __: int) -> None:
 
 
 class Session:
-    """One run between two checkpoints. step: updates taken. Call restore() before take_step()."""
+    """One run between two checkpoints. step: steps taken. Call restore() before take_step()."""
 
     def __init__(
         self,
@@ -53,109 +50,106 @@ class Session:
         execution: Execution,
         terms: Sequence[Term],
         on_event: OnEvent = silent,
+        learner: LearnerOf = FlatLearner,
+        store: Store = STORE,
+        crew: Crew = ALONE,
     ) -> None:
         self.plan, self.corpus, self.run_dir, self.execution = plan, corpus, run_dir, execution
-        self.terms, self.on_event = terms, on_event
-        self.token_bytes = np.asarray(corpus.token_bytes, dtype=np.int64)
-        self.model = Transformer(plan.shape)
-        initialise(self.model, plan.optimisation, plan.seed)
-        groups = parameter_groups(self.model, plan.shape, plan.optimisation, plan.steps)
-        self.weights = FlatWeights(self.model, groups, execution.torch_dtype)
-        self.gradient = step_gradient(self.model, self.weights, terms, execution)
-        self.optimiser = AdamW(self.weights, plan.optimisation.beta1, plan.optimisation.beta2)
-        self.metrics = Metrics(run_dir, tuple(term.name for term in terms if term.name != "loss_nats"))
+        self.terms, self.on_event, self.store, self.crew = terms, on_event, store, crew
+        self.learner = learner(plan, execution, terms)
+        token_bytes = np.asarray(corpus.token_bytes, dtype=np.int64)
+        self.books = Books(plan, token_bytes, run_dir, tuple(term.name for term in terms))
         self.step = self.first_step = 0
-        self.skipped: tuple[tuple[int, int], ...] = ()
         self.inexact = False
-        self.notes: list[str] = []
         self.registry_head = ""
-        self.last_loss: float | None = None
-        self._seconds_before, self._began = 0.0, time.perf_counter()
-        self._open_window()
         self._read_from(())
 
     def _read_from(self, skipped: tuple[tuple[int, int], ...]) -> None:
         plan = self.plan
-        self.skipped = skipped
         self.rows = TrainRows(
             self.corpus.tokens("train"), plan.shape.context, plan.order_seed, plan.batch_rows, skipped
         )
-
-    def _open_window(self) -> None:
-        self.window_sums = torch.zeros(len(self.terms), dtype=torch.float64)
-        self.window: dict[str, float] = {"steps": 0, "bytes": 0, "grad_norm": 0.0, "opened": self.seconds}
-
-    @property
-    def seconds(self) -> float:
-        """Time spent training, over all sittings."""
-        return self._seconds_before + time.perf_counter() - self._began
 
     @property
     def seen_tokens(self) -> int:
         return self.step * self.plan.batch_tokens
 
-    # One optimiser step
+    # One step
 
-    def take_step(self) -> bool:
-        """One update. False, with the weights as they were, when the gradient is no number."""
-        plan = self.plan
-        rows = self.rows.batch(self.step)
-        shown = self.gradient(rows)
-        norm = float(torch.linalg.vector_norm(self.weights.gradient))
-        if not math.isfinite(norm):
-            return False
-        self.optimiser.step(
-            schedule.multiplier(self.step, plan.steps, plan.optimisation), clip_scale(norm, plan.optimisation.clip)
-        )
-        self.step += 1
-        self.window_sums += shown
-        self.window["steps"] += 1
-        self.window["bytes"] += int(self.token_bytes[rows[:, 1:]].sum())
-        self.window["grad_norm"] += norm
-        return True
+    def take_step(self) -> Verdict:
+        """Rows, gradient, and what the guards let become of it. DIVERGED leaves the weights as they were."""
+        rows = self.next_rows()
+        shown = self.learner.gradient(rows)
+        return self.absorb(rows, shown.tolist(), self.learner.norm())
 
-    # Metrics
+    def next_rows(self) -> NDArray[np.int64]:
+        """What the next step reads: int64 [B, T + 1]."""
+        return self.rows.batch(self.step)
+
+    def absorb(self, rows: NDArray[np.int64], shown: list[float], norm: float) -> Verdict:
+        """Judge the gradient that the learner has taken of the next rows, and use it, leave it, or go back."""
+        plan, books = self.plan, self.books
+        verdict = books.guard.judge(self.step, sum(shown), norm)
+        if verdict is Verdict.LEARN:
+            self.learner.update(schedule.multiplier(self.step, plan.steps, plan.optimisation), norm)
+            books.add(self.step, rows)
+            books.learned(shown, norm)
+            self.step += 1
+            return verdict
+        books.guard.explain(self.step, shown, norm, lambda: first_bad_module(self.learner, rows))
+        if verdict is Verdict.SKIP:
+            books.add(self.step, rows)
+            books.left_out(rows)
+            self.step += 1
+        elif verdict is Verdict.ROLL_BACK:
+            self._roll_back()
+        return verdict
+
+    def _roll_back(self) -> None:
+        """Return to the state of an earlier step, and leave out the data between there and here.
+
+        The target is a function of the plan; the checkpoint it is reached from is not, and need not be: what lies
+        between checkpoint and target is done again, bit for bit.
+        """
+        books, guard = self.books, self.books.guard
+        target, here = guard.rollback_step(), self.step
+        lost = (self.rows.data_step(target), self.rows.data_step(here) + 1)
+        skipped, seconds, notes = (*self.rows.skipped, lost), books.seconds, books.notes
+        if self.crew.leader:
+            self.store.forget_after(self.run_dir, target)
+        self.crew.meet()
+        found, _ = self.store.newest(self.run_dir)
+        books.guard = Guard(guard.sigmas, guard.first_step)
+        if found is None:
+            self._begin()
+            books.begin()
+        else:
+            self._take_up(found)
+            books.resume(found.step, found.state)
+        guard.rolled_back(books.guard, here, target, lost)
+        books.guard, books.notes = guard, notes
+        books.start_clock(seconds)
+        self._read_from(skipped)
+        self.on_event("rolled back", self.step)
 
     def close_window(self) -> dict[str, float]:
         """A row of the metrics for the steps since the last one; a new window begins."""
-        plan, window = self.plan, self.window
-        steps = max(1, int(window["steps"]))
-        tokens = steps * plan.batch_tokens
-        means = dict(zip((term.name for term in self.terms), (self.window_sums / steps).tolist(), strict=True))
-        loss = means.get("loss_nats", math.nan)
-        tokens_per_s = tokens / max(self.seconds - window["opened"], 1e-9)
-        flops_per_token = train_flops_per_token(plan.shape)
-        row = {
-            "step": self.step,
-            "tokens": self.seen_tokens,
-            "flops": flops_per_token * self.seen_tokens,
-            "loss_nats": loss,
-            "bits_per_byte": loss * tokens / math.log(2) / window["bytes"] if window["bytes"] else math.nan,
-            "grad_norm": window["grad_norm"] / steps,
-            "rate": plan.optimisation.rate * schedule.multiplier(max(0, self.step - 1), plan.steps, plan.optimisation),
-            "seconds": self.seconds,
-            "tokens_per_s": tokens_per_s,
-            "flops_per_s": flops_per_token * tokens_per_s,
-            **{name: value for name, value in means.items() if name != "loss_nats"},
-        }
-        self.metrics.append(row)
-        self.last_loss = loss if math.isfinite(loss) else None
-        self._open_window()
-        return row
+        return self.books.close(self.step)
 
     # Storing and restoring
 
     def save(self, final: bool = False) -> None:
         """Metrics, then a checkpoint. The last one of a run has no moments, unless a branch may start from it."""
-        self.metrics.flush()
+        state = self.state()
+        if self.crew.leader:
+            self.books.flush()
         moments: dict[str, Tensor] = {}
         if not final or self.step in self.execution.keep_steps:
-            for name, buffer in (("first", self.optimiser.first), ("second", self.optimiser.second)):
-                moments.update({f"{name}.{k}": v for k, v in self.weights.views(buffer).items()})
-        checkpoints.save(
+            moments = self.learner.moments()
+        self.store.save(
             self.run_dir,
-            Checkpoint(self.step, self.weights.views(self.weights.master), moments, self.state()),
-            self.execution.keep_steps,
+            Checkpoint(self.step, self.learner.weights(), moments, state),
+            {*self.execution.keep_steps, *self.books.guard.needed_steps(self.step, self.store.steps(self.run_dir))},
             lambda phase: self.on_event(f"checkpoint {phase}", self.step),
         )
 
@@ -164,18 +158,14 @@ class Session:
         return {
             "tokens": self.seen_tokens,
             "first_step": self.first_step,
-            "updates": self.optimiser.taken,
-            "skipped": plain(self.skipped),
+            "updates": self.learner.updates,
+            "skipped": plain(self.rows.skipped),
             "registry_head": self.registry_head,
-            "plan": plain(self.plan.to_dict()),
+            "plan": plain(self.plan),
             "corpus": self.corpus.hash,
             "terms": [repr(term) for term in self.terms],
             "inexact": self.inexact,
-            "notes": self.notes,
-            "seconds": self.seconds,
-            "metrics_rows": len(self.metrics.rows),
-            "last_loss": self.last_loss,
-            "window": {**self.window, "sums": self.window_sums.tolist()},
+            **self.books.state(self.step),
         }
 
     def restore(self) -> None:
@@ -183,21 +173,32 @@ class Session:
 
         Raises GnomonError when a checkpoint belongs to another plan, corpus or set of terms, or none is whole.
         """
-        found, notes = checkpoints.newest(self.run_dir)
-        self.notes += [f"passed over a damaged checkpoint: {note}" for note in notes]
-        if found is not None:
-            checkpoints.require_same_plan(self.plan, found.state, self.run_dir)
-            self._require_same_terms(found.state["terms"])
-            self._take_up(found)
-            self._resume_books(found.state)
-        elif self.plan.parent:
+        found, notes = self.store.newest(self.run_dir)
+        self.books.notes += [f"passed over a damaged checkpoint: {note}" for note in notes]
+        if found is None:
+            if self.plan.parent:
+                self._begin()
+            self.books.start_clock(0.0)
+            self.books.open()
+            return
+        checkpoints.require_same_plan(self.plan, found.state, self.run_dir)
+        self._require_same_terms(found.state["terms"])
+        self._take_up(found)
+        self.first_step = self.books.guard.first_step = found.state["first_step"]
+        self.inexact = found.state["inexact"]
+        self.books.resume(self.step, found.state)
+        self.books.start_clock(found.state["seconds"])
+
+    def _begin(self) -> None:
+        """The weights that a run without a checkpoint of its own starts from."""
+        if self.plan.parent:
             from gnomon.train.branch import parent_checkpoint
 
             self._take_up(parent_checkpoint(self.plan, self.run_dir.parent))
-            self.first_step = self.step
-        self._began = time.perf_counter()
-        if found is None:
-            self._open_window()
+            self.first_step = self.books.guard.first_step = self.step
+        else:
+            self.learner.begin()
+            self.step = 0
 
     def _require_same_terms(self, found: list[str]) -> None:
         mine = [repr(term) for term in self.terms]
@@ -209,33 +210,12 @@ class Session:
 
     def _take_up(self, found: Checkpoint) -> None:
         """Weights, moments and place in the data of a checkpoint."""
-        moments = found.moments
-        if not moments and found.step < self.plan.steps:
+        if not found.moments and found.step < self.plan.steps:
             raise GnomonError(f"checkpoint of step {found.step}: it holds no optimiser state; nothing can follow it")
-        for name, view in self.weights.views(self.weights.master).items():
-            view.copy_(found.weights[name])
-        for kind, buffer in (("first", self.optimiser.first), ("second", self.optimiser.second)):
-            for name, view in self.weights.views(buffer).items():
-                if moments:
-                    view.copy_(moments[f"{kind}.{name}"])
-        self.weights.refresh()
-        self.optimiser.taken = found.state["updates"]
+        checkpoints.require_tensors(found, self.learner.weights(), self.learner.moments())
+        self.learner.load(found.weights, found.moments, found.state["updates"])
         self.step = found.step
         self._read_from(tuple((a, b) for a, b in found.state["skipped"]))
-
-    def _resume_books(self, state: dict[str, Any]) -> None:
-        """Metrics, clock and what the run must remember about itself."""
-        self.metrics.resume(self.step)
-        if len(self.metrics.rows) < state["metrics_rows"]:
-            lost = state["metrics_rows"] - len(self.metrics.rows)
-            self.notes.append(f"{lost} rows of the learning curve were lost with {self.metrics.path.name}")
-        self.first_step = state["first_step"]
-        self.inexact = state["inexact"]
-        self.notes = [*state["notes"], *self.notes]
-        self._seconds_before = state["seconds"]
-        self.last_loss = state["last_loss"]
-        self.window = dict(state["window"])
-        self.window_sums = torch.tensor(self.window.pop("sums"), dtype=torch.float64)
 
 
 def peak_rss_bytes() -> int:

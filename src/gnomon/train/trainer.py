@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,11 +23,15 @@ from gnomon.recipe.flops import train_flops_per_token
 from gnomon.recipe.plan import Plan
 from gnomon.train import checkpoint as checkpoints
 from gnomon.train import schedule
+from gnomon.train.checkpoint import Store
 from gnomon.train.evaluate import EvalSet, evaluate
 from gnomon.train.execution import Execution, honoured, settle
+from gnomon.train.guard import Verdict
 from gnomon.train.interrupt import stop_requests
+from gnomon.train.leak import require_causal
+from gnomon.train.learner import ALONE, Crew, FlatLearner, LearnerOf
 from gnomon.train.result import Result
-from gnomon.train.session import OnEvent, Session, peak_rss_bytes, silent
+from gnomon.train.session import STORE, OnEvent, Session, peak_rss_bytes, silent
 from gnomon.train.term import NextToken, Term
 
 if TYPE_CHECKING:
@@ -49,6 +54,9 @@ def train(
     registry_head: str = "",
     inexact: bool = False,
     on_event: OnEvent = silent,
+    learner: LearnerOf = FlatLearner,
+    store: Store = STORE,
+    crew: Crew = ALONE,
 ) -> Result:
     """Train a plan on a corpus in run_dir and examine it on every set.
 
@@ -56,7 +64,8 @@ def train(
     the metrics) after each window. terms: what is minimised; next-token prediction with the plan's z-loss when None.
     mode: "new" refuses a run that was begun, "resume" one that was not, "auto" takes both. registry_head: stored with
     every checkpoint. inexact: accept a machine that cannot repeat the run bit for bit. on_event: hears (what, step) as
-    things happen. A finished run is returned as it is; only sets it was not examined on are added.
+    things happen. learner, store, crew: where weights live, where checkpoints go, who else works on this run. A
+    finished run is returned as it is; only sets it was not examined on are added.
 
     Raises GnomonError on bad input (another process at work, other corpus, other plan), JobFailed when the disk is
     full, KeyboardInterrupt after SIGINT or SIGTERM, with a checkpoint written.
@@ -66,18 +75,22 @@ def train(
     _require_corpus(plan, corpus)
     if mode == "resume" and not (run_dir / checkpoints.PLAN_FILE).exists():
         raise GnomonError(f"{run_dir}: there is no run to resume; train begins one")
-    with Lock(run_dir / ".lock", f"run {plan.run_id}"):
-        checkpoints.sweep(run_dir)
+    with Lock(run_dir / ".lock", f"run {plan.run_id}") if crew.leader else nullcontext():
+        if crew.leader:
+            checkpoints.sweep(run_dir)
+        crew.meet()
         finished = _finished(plan, run_dir, terms)
         if finished is not None:
             return _examine_more(finished, corpus, run_dir, evaluate)
         begun = _require_mode(plan, run_dir, mode)
+        crew.meet()
         settled, strayed = settle(run_dir, plan, execution, terms, inexact)
-        if not begun:
+        if not begun and crew.leader:
             write_json(run_dir / checkpoints.PLAN_FILE, plan.to_dict(), 1)
         with honoured(settled):
-            session = Session(plan, corpus, run_dir, settled, terms, on_event)
+            session = Session(plan, corpus, run_dir, settled, terms, on_event, learner, store, crew)
             session.restore()
+            require_causal(session.learner.model, plan.shape.vocab, plan.shape.context)
             session.registry_head = registry_head or session.registry_head
             session.inexact = session.inexact or strayed
             on_event("restored", session.step)
@@ -86,7 +99,8 @@ def train(
             if done:
                 model = checkpoints.load_final(run_dir)
                 result = replace(result, evaluations=_examined(model, corpus, evaluate))
-        result.write(run_dir)
+        if crew.leader:
+            result.write(run_dir)
         on_event("result", session.step)
         return result
 
@@ -136,34 +150,40 @@ def _require_mode(plan: Plan, run_dir: Path, mode: Mode) -> bool:
 
 def _loop(session: Session, callbacks: Sequence[Callback]) -> bool:
     """Take the steps that are left. False when the run diverged."""
-    plan, execution = session.plan, session.execution
+    plan, execution, crew = session.plan, session.execution, session.crew
     with stop_requests() as stop:
         written = time.monotonic()
         while session.step < plan.steps:
-            if not session.take_step():
+            verdict = session.take_step()
+            if verdict is Verdict.DIVERGED:
                 session.close_window()
-                session.last_loss = None
-                session.metrics.flush()
+                session.books.last_loss = None
+                if crew.leader:
+                    session.books.flush()
                 return False
+            if verdict is Verdict.ROLL_BACK:
+                continue
             session.on_event("step", session.step)
             over = session.step == plan.steps
             if over or session.step % execution.log_every == 0:
                 row = session.close_window()
                 for callback in callbacks:
                     callback(session.step, row)
-            due = time.monotonic() - written >= execution.checkpoint_every_s or session.step in execution.keep_steps
-            if over or due or stop.requested:
+            stopping = crew.agreed(stop.requested)
+            due = crew.agreed(time.monotonic() - written >= execution.checkpoint_every_s)
+            if over or due or stopping or session.step in execution.keep_steps:
                 session.save(final=over)
                 written = time.monotonic()
-            if stop.requested:
+            if stopping:
                 raise KeyboardInterrupt
     return True
 
 
 def _result(session: Session, done: bool) -> Result:
     plan = session.plan
+    books = session.books
     taken = (session.step - session.first_step) * plan.batch_tokens
-    if done:
+    if done and session.crew.leader:
         kept = [*session.execution.keep_steps, plan.steps]
         checkpoints.prune(session.run_dir, kept)
     assert session.execution.machine is not None
@@ -173,19 +193,20 @@ def _result(session: Session, done: bool) -> Result:
         steps=session.step,
         tokens=session.seen_tokens,
         flops=train_flops_per_token(plan.shape) * session.seen_tokens,
-        seconds=session.seconds,
-        train_loss_nats=session.last_loss if done else None,
+        seconds=books.seconds,
+        train_loss_nats=books.last_loss if done else None,
         evaluations={},
         registry_head=session.registry_head,
         device=session.execution.machine.processor,
         dtype=plan.dtype,
         peak_rss_bytes=peak_rss_bytes(),
-        tokens_per_s=taken / session.seconds if session.seconds > 0 else 0.0,
+        tokens_per_s=taken / books.seconds if books.seconds > 0 else 0.0,
         inexact=session.inexact,
         trunk=bool(plan.parent),
         terms=tuple(repr(term) for term in session.terms),
-        notes=tuple(session.notes),
+        notes=tuple(books.notes),
         code=_code_hash(),
+        guards=dict(books.guard.counts),
     )
 
 
