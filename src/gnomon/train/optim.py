@@ -42,7 +42,8 @@ class FlatWeights:
     """A model's parameters as views of one buffer.
 
     master: [n] weights that the optimiser moves. compute: what the model multiplies with; the same tensor unless the
-    run is in bf16. gradient: [n] in master's dtype, summed over micro-batches by add_gradient. All on one device.
+    run is in bf16. gradient: [n] in master's dtype, summed over micro-batches by add_gradient; part: of one micro-batch
+    in compute's dtype, gradient itself unless the run is in bf16. All on one device.
     """
 
     def __init__(
@@ -71,12 +72,23 @@ class FlatWeights:
             view.copy_(named[name].detach())
         self.shared = dtype == wide
         self.compute = self.master if self.shared else self.master.to(dtype)
-        self._part = self.gradient if self.shared else torch.zeros_like(self.compute)
+        self.part = self.gradient if self.shared else torch.zeros_like(self.compute)
         model.to(device, dtype)  # buffers too
-        weights, gradients = self.views(self.compute), self.views(self._part)
+        self._lend(model)
+
+    def _lend(self, model: nn.Module) -> None:
+        """Make the model's parameters and gradients views of the buffers."""
+        weights, gradients = self.views(self.compute), self.views(self.part)
         for name, parameter in model.named_parameters():
             parameter.data = weights[name]
             parameter.grad = gradients[name]
+
+    def move(self, model: nn.Module, master: Tensor, gradient: Tensor, compute: Tensor, part: Tensor) -> None:
+        """Live in these buffers [n] from now on, values and all; compute and part are master and gradient if shared."""
+        master.copy_(self.master)
+        compute.copy_(self.compute)
+        self.master, self.gradient, self.compute, self.part = master, gradient, compute, part
+        self._lend(model)
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """The stretches of a buffer like master, by parameter name, in their shapes."""
@@ -88,8 +100,8 @@ class FlatWeights:
     def add_gradient(self) -> None:
         """After a micro-batch's backward pass: add a bf16 gradient to the fp32 sum. In fp32 backward did it already."""
         if not self.shared:
-            self.gradient.add_(self._part)
-            self._part.zero_()
+            self.gradient.add_(self.part)
+            self.part.zero_()
 
     def refresh(self) -> None:
         """After the optimiser or a load: the compute copy follows the master weights."""
