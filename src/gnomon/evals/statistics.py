@@ -220,6 +220,4 @@ def bootstrap(
         statistic(np.concatenate([members[g] for g in rng.integers(0, groups, groups)])) for _ in range(draws)
     ])  # fmt: skip
     low, high = np.quantile(seen, [0.5 - level / 2, 0.5 + level / 2])
-    return Estimate(
-        float(statistic(np.arange(n))), float(low), float(high), float(seen.std(ddof=1)), n, groups, level
-    )
+    return Estimate(float(statistic(np.arange(n))), float(low), float(high), float(seen.std(ddof=1)), n, groups, level)
