@@ -1,14 +1,15 @@
-"""`gnomon sample`: text that goes on from a prompt, shown as it comes."""
+"""`gnomon sample`: text that goes on from a prompt, or answers it, shown as it comes."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from gnomon.engine.protocol import Event, Finished, GenerateRequest, SamplingOptions, Started, Token
-from gnomon.workflow.engines import Loaded, load_run
+from gnomon.workflow.engines import Loaded, load_model
 
 Write = Callable[[str], object]
 
@@ -34,21 +35,26 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
+    raw: bool = False,
     write: Write = to_screen,
     note: Write = to_notes,
 ) -> None:
-    """Stream samples of a run, each after its prompt; sample i has seed + i and is the same whatever the others are.
+    """Stream samples of a model, each after its prompt; sample i has seed + i and is the same whatever the others are.
 
-    run: its id or the beginning of it. write: takes text as it comes; note: takes what the reader should know besides.
-    Raises GnomonError as load_run does, and for options that make no sense.
+    run: its id or the beginning of it, or a model from elsewhere (engines.load_model). One that has a chat template is
+    asked through it, and its answers come without the prompt; raw: go on from the prompt all the same. write: takes
+    text as it comes; note: what the reader should know besides. Raises GnomonError as load_model does, and for options
+    that make no sense.
     """
     options = [
         SamplingOptions(max_tokens, temperature, top_k, top_p, seed=seed + i) for i in range(samples)
     ]  # refused before the weights are read
-    loaded = load_run(home, run)
-    tokens = prompt_tokens(loaded, prompt)
+    loaded = load_model(home, run)
+    options = [replace(o, stop_ids=loaded.end_ids) for o in options]
+    asked = loaded.chat is not None and not raw
+    tokens = prompt_tokens(loaded, prompt, raw)
     with one_thread():
-        _show(loaded, [GenerateRequest(tokens, o) for o in options], prompt, write, note)
+        _show(loaded, [GenerateRequest(tokens, o) for o in options], "" if asked else prompt, write, note)
 
 
 def _show(loaded: Loaded, requests: Sequence[GenerateRequest], prompt: str, write: Write, note: Write) -> None:
@@ -92,8 +98,13 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def prompt_tokens(loaded: Loaded, prompt: str) -> tuple[int, ...]:
-    """The prompt as the beginning of a document, which in training follows the end of the one before."""
+def prompt_tokens(loaded: Loaded, prompt: str, raw: bool = False) -> tuple[int, ...]:
+    """The prompt as a user's message where the model has a chat template, unless raw; else as a document's beginning,
+
+    which in training follows the end of the one before.
+    """
+    if loaded.chat is not None and not raw:
+        return loaded.chat.tokens([{"role": "user", "content": prompt}], loaded.tokenizer)
     return (loaded.tokenizer.end_id, *loaded.tokenizer.encode(prompt))
 
 
