@@ -19,7 +19,8 @@ from gnomon.model.transformer import Transformer
 from gnomon.recipe.plan import Plan
 from gnomon.train.execution import Execution
 from gnomon.train.gradient import AutogradGradient, StepGradient, step_gradient
-from gnomon.train.optim import AdamW, FlatWeights, clip_scale
+from gnomon.train.muon import optimiser_of
+from gnomon.train.optim import FlatWeights, clip_scale
 from gnomon.train.term import Term
 
 
@@ -65,21 +66,11 @@ class Learner(Protocol):
         """Autograd's way to the gradient, for looking into a step that went wrong."""
         ...
 
-
-class Crew:
-    """The processes that share a run; this one is alone. leader: it writes the run's files."""
-
-    leader = True
-
-    def agreed(self, flag: bool) -> bool:
-        """Whether any process says so."""
-        return flag
-
-    def meet(self) -> None:
-        """Wait until all are here."""
+    def probe(self) -> Transformer:
+        """A model of the same build to ask questions of; whoever changes its weights puts them back."""
+        ...
 
 
-ALONE = Crew()
 LearnerOf = Callable[[Plan, Execution, Sequence[Term]], Learner]
 
 
@@ -92,7 +83,7 @@ class FlatLearner:
         initialise(self.model, plan.optimisation, plan.seed)
         groups = parameter_groups(self.model, plan.shape, plan.optimisation, plan.steps)
         self.flat = FlatWeights(self.model, groups, execution.torch_dtype)
-        self.optimiser = AdamW(self.flat, plan.optimisation.beta1, plan.optimisation.beta2)
+        self.optimiser = optimiser_of(self.flat, plan.optimisation)
         self._step_gradient = step_gradient(self.model, self.flat, terms, execution)
 
     @property
@@ -132,3 +123,6 @@ class FlatLearner:
 
     def plain_gradient(self) -> StepGradient:
         return AutogradGradient(self.model, self.flat, self.terms, self.execution.micro_rows)
+
+    def probe(self) -> Transformer:
+        return self.model

@@ -22,9 +22,10 @@ from gnomon.train import checkpoint as checkpoints
 from gnomon.train import schedule
 from gnomon.train.books import Books
 from gnomon.train.checkpoint import Checkpoint, LocalStore, Store
+from gnomon.train.crew import ALONE, Crew
 from gnomon.train.execution import Execution
 from gnomon.train.guard import Guard, Verdict
-from gnomon.train.learner import ALONE, Crew, FlatLearner, LearnerOf
+from gnomon.train.learner import FlatLearner, LearnerOf
 from gnomon.train.term import Term
 from gnomon.train.trace import first_bad_module
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import gnomon
 from gnomon.common.errors import GnomonError
-from gnomon.common.files import Lock, write_json
+from gnomon.common.files import write_json
 from gnomon.common.hashing import folder_hash, plain
 from gnomon.model.transformer import Transformer
 from gnomon.recipe.flops import train_flops_per_token
@@ -24,12 +23,13 @@ from gnomon.recipe.plan import Plan
 from gnomon.train import checkpoint as checkpoints
 from gnomon.train import schedule
 from gnomon.train.checkpoint import Store
+from gnomon.train.crew import ALONE, Crew
 from gnomon.train.evaluate import EvalSet, evaluate
 from gnomon.train.execution import Execution, honoured, settle
 from gnomon.train.guard import Verdict
 from gnomon.train.interrupt import stop_requests
 from gnomon.train.leak import require_causal
-from gnomon.train.learner import ALONE, Crew, FlatLearner, LearnerOf
+from gnomon.train.learner import FlatLearner, LearnerOf
 from gnomon.train.result import Result
 from gnomon.train.session import STORE, OnEvent, Session, peak_rss_bytes, silent
 from gnomon.train.term import NextToken, Term
@@ -64,8 +64,8 @@ def train(
     the metrics) after each window. terms: what is minimised; next-token prediction with the plan's z-loss when None.
     mode: "new" refuses a run that was begun, "resume" one that was not, "auto" takes both. registry_head: stored with
     every checkpoint. inexact: accept a machine that cannot repeat the run bit for bit. on_event: hears (what, step) as
-    things happen. learner, store, crew: where weights live, where checkpoints go, who else works on this run. A
-    finished run is returned as it is; only sets it was not examined on are added.
+    things happen. learner, store, crew: where weights live, where checkpoints go, who else works on this run (only the
+    leader examines it). A finished run is returned as it is; only sets it was not examined on are added.
 
     Raises GnomonError on bad input (another process at work, other corpus, other plan), JobFailed when the disk is
     full, KeyboardInterrupt after SIGINT or SIGTERM, with a checkpoint written.
@@ -73,36 +73,59 @@ def train(
     terms = list(terms) if terms is not None else [NextToken(plan.optimisation.z_loss)]
     schedule.check(plan.optimisation)
     _require_corpus(plan, corpus)
-    if mode == "resume" and not (run_dir / checkpoints.PLAN_FILE).exists():
-        raise GnomonError(f"{run_dir}: there is no run to resume; train begins one")
-    with Lock(run_dir / ".lock", f"run {plan.run_id}") if crew.leader else nullcontext():
-        if crew.leader:
-            checkpoints.sweep(run_dir)
-        crew.meet()
-        finished = _finished(plan, run_dir, terms)
-        if finished is not None:
-            return _examine_more(finished, corpus, run_dir, evaluate)
-        begun = _require_mode(plan, run_dir, mode)
-        crew.meet()
-        settled, strayed = settle(run_dir, plan, execution, terms, inexact)
-        if not begun and crew.leader:
-            write_json(run_dir / checkpoints.PLAN_FILE, plan.to_dict(), 1)
-        with honoured(settled):
+    crew.require_same("plan", plain(plan.to_dict()), checkpoints.difference)
+    with crew.hold(run_dir / ".lock", f"run {plan.run_id}"):
+        opened = crew.first(lambda: _open(plan, corpus, run_dir, execution, evaluate, terms, mode, inexact))
+        if isinstance(opened, Result):
+            return opened
+        settled, strayed = opened
+        with honoured(settled), crew.watched(lambda: _whole(run_dir)):
             session = Session(plan, corpus, run_dir, settled, terms, on_event, learner, store, crew)
             session.restore()
-            require_causal(session.learner.model, plan.shape.vocab, plan.shape.context)
+            crew.first(lambda: require_causal(session.learner.probe(), plan.shape.vocab, plan.shape.context))
             session.registry_head = registry_head or session.registry_head
             session.inexact = session.inexact or strayed
             on_event("restored", session.step)
             done = _loop(session, callbacks)
-            result = _result(session, done)
+        result = _result(session, done)
+        if crew.leader:
             if done:
                 model = checkpoints.load_final(run_dir)
                 result = replace(result, evaluations=_examined(model, corpus, evaluate))
-        if crew.leader:
             result.write(run_dir)
         on_event("result", session.step)
         return result
+
+
+def _open(
+    plan: Plan,
+    corpus: Corpus,
+    run_dir: Path,
+    execution: Execution | None,
+    evaluate: Sequence[EvalSet],
+    terms: Sequence[Term],
+    mode: Mode,
+    inexact: bool,
+) -> Result | tuple[Execution, bool]:
+    """Make the folder ready, with its lock held: the result of a finished run, or the execution of one to go on with
+    and whether the run stops being exact with it."""
+    if mode == "resume" and not (run_dir / checkpoints.PLAN_FILE).exists():
+        raise GnomonError(f"{run_dir}: there is no run to resume; train begins one")
+    checkpoints.sweep(run_dir)
+    finished = _finished(plan, run_dir, terms)
+    if finished is not None:
+        return _examine_more(finished, corpus, run_dir, evaluate)
+    begun = _require_mode(plan, run_dir, mode)
+    settled = settle(run_dir, plan, execution, terms, inexact)
+    if not begun:
+        write_json(run_dir / checkpoints.PLAN_FILE, plan.to_dict(), 1)
+    return settled
+
+
+def _whole(run_dir: Path) -> str:
+    """What a run that lost a process can go on from."""
+    found = checkpoints.steps(run_dir)
+    return f"the checkpoint of step {found[-1]} is whole" if found else "there is no checkpoint yet"
 
 
 def _require_corpus(plan: Plan, corpus: Corpus) -> None:
