@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
+STAMP_ALL := $(VENV)/.all-tests
 export OMP_WAIT_POLICY := PASSIVE
 export MPLBACKEND := Agg
 
@@ -21,6 +22,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[train,test,dev]'
 	@touch $@
 
+$(STAMP_ALL): $(STAMP)
+	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[train,test,all-tests]'
+	@touch $@
+
 setup: $(STAMP)
 
 quickstart: $(STAMP)
@@ -29,7 +34,7 @@ quickstart: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow"
 
-test-all: $(STAMP)
+test-all: $(STAMP_ALL)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 lint: $(STAMP)

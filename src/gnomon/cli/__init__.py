@@ -14,7 +14,7 @@ import gnomon.cli.scorecard  # noqa: F401  (adds its verb to forecast_app)
 from gnomon.cli.bench import bench_app
 from gnomon.cli.forecast import forecast_app
 from gnomon.cli.ladder import corpus_app, ladder_app, recipe_app
-from gnomon.cli.options import HOME, Cores, Home, Json, Overrides, core_count, missing_extra, write_json
+from gnomon.cli.options import HOME, Cores, Executor, Home, Json, Overrides, core_count, missing_extra, write_json
 from gnomon.cli.runs import runs_app
 from gnomon.common.errors import GnomonError
 
@@ -72,6 +72,7 @@ def quickstart(
     seed: Annotated[int | None, typer.Option("--seed", help="The study's seed.")] = None,
     home: Home = HOME,
     cores: Cores = 0,
+    executor: Executor = "local",
     json_file: Json = None,
 ) -> None:
     """Read text, train tiny models, forecast one 30× bigger, seal it, train it, and open the envelope."""
@@ -81,7 +82,7 @@ def quickstart(
     from gnomon.workflow.quickstart import quickstart as run
 
     with Display() as display:
-        options = Options(preset, home, core_count(cores), corpus, tuple(overrides or ()), seed)
+        options = Options(preset, home, core_count(cores), corpus, tuple(overrides or ()), seed, executor)
         write_json(json_file, run(options, display, core_flops_per_s()))
 
 
@@ -114,18 +115,19 @@ def train(
 
 @app.command()
 def sample(
-    run: Annotated[str, typer.Argument(help="A run, or the start of its name.")],
-    prompt: Annotated[str, typer.Option("--prompt", help="Text to go on from.")] = "def ",
+    run: Annotated[str, typer.Argument(help="A run, or the start of its name; smollm2, a model's folder, a .gguf.")],
+    prompt: Annotated[str, typer.Option("--prompt", help="Text to go on from, or to answer.")] = "def ",
     samples: Annotated[int, typer.Option(min=1)] = 1,
     max_tokens: Annotated[int, typer.Option(min=1)] = 128,
     temperature: Annotated[float, typer.Option(min=0)] = 0.7,
     seed: int = 0,
+    raw: Annotated[bool, typer.Option("--raw", help="Go on from the prompt, past the model's chat template.")] = False,
     home: Home = HOME,
 ) -> None:
-    """Talk to what you trained: stream text that goes on from a prompt."""
+    """Talk to what you trained, or to a model from elsewhere: text that goes on from a prompt, as it comes."""
     from gnomon.workflow.sample import sample as stream
 
-    stream(home, run, prompt, samples=samples, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    stream(home, run, prompt, samples=samples, max_tokens=max_tokens, temperature=temperature, seed=seed, raw=raw)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gnomon.cli.options import HOME, Cores, Home, Overrides, RecipeName, core_count, group
+from gnomon.cli.options import HOME, Cores, Executor, Home, Overrides, RecipeName, core_count, group
 
 recipe_app = group("Recipes: what to run, as typed values.")
 corpus_app = group("Text: read, deduplicated, held out, tokenised.")
@@ -57,6 +57,7 @@ def ladder_run(
     overrides: Overrides = None,
     home: Home = HOME,
     cores: Cores = 0,
+    executor: Executor = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would cost, and stop.")] = False,
 ) -> None:
     """Train a recipe's ladder; what is finished is not done again."""
@@ -70,7 +71,7 @@ def ladder_run(
             print(line)
         return
     with Display() as display:
-        path = run_ladder(loaded, home, core_count(cores), display)
+        path = run_ladder(loaded, home, core_count(cores), display, executor)
     print(path)
 
 

@@ -112,8 +112,13 @@ class Display:
         elif event.kind == "failed":
             self._rungs.pop(event.run_id, None)
             self.note(f"run {event.run_id} failed: {event.body['message']}")
+        elif event.kind == "retried":
+            self._retried(event)
         if len(self._finished) < len(self._plans):
             self._picture(self._ladder_view())
+
+    def _retried(self, event: Event) -> None:
+        self.note(f"run {event.run_id} goes on from its last checkpoint: {event.body['message']}")
 
     def _finish(self, run_id: str, result: dict[str, Any]) -> None:
         self._finished.add(run_id)
@@ -140,6 +145,8 @@ class Display:
         """News of the target, or of a single run."""
         if event.kind == "started":
             self._began = time.monotonic()
+        if event.kind == "retried":
+            self._retried(event)
         if event.kind != "progress":
             return
         plan = self._plans[event.run_id]

@@ -40,9 +40,9 @@ def dry_run_lines(recipe: Recipe, home: Path, cores: int) -> Iterator[str]:
     yield f"target: {train_flops(target):.3g} FLOPs; the ladder costs {total.flops / train_flops(target):.0%} of it"
 
 
-def run_ladder(recipe: Recipe, home: Path, cores: int, display: Display) -> Path:
+def run_ladder(recipe: Recipe, home: Path, cores: int, display: Display, executor: str = "local") -> Path:
     """Train what is missing; return the table's path."""
-    study = Study(recipe, home, cores)
+    study = Study(recipe, home, cores, executor)
     display.read(study, study.build(display.reading))
     study.run_ladder(display.rung)
     return study.table_path

@@ -47,7 +47,10 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """preset: a shipped recipe or a path. corpus: the user's folder. overrides: key=value. cores: to be used."""
+    """preset: a shipped recipe or a path. corpus: the user's folder. overrides: key=value. cores: to be used.
+
+    executor: who does the runs, as ladder/executors/choose.py names them.
+    """
 
     preset: str
     home: Path
@@ -55,6 +58,7 @@ class Options:
     corpus: Path | None = None
     overrides: tuple[str, ...] = ()
     seed: int | None = None
+    executor: str = "local"
 
 
 def quickstart_recipe(options: Options) -> Recipe:
@@ -121,7 +125,7 @@ def _read(options: Options, observer: Observer, core_flops_per_s: float) -> Stud
     times_larger = check_ladder([(rung.budget, rung.plan) for rung in ladder], target_plan)
     needs = whole_cost(plans, target_plan, core_flops_per_s, options.cores)
     observer.began(recipe, glance(recipe.corpus), len(plans), times_larger, needs)
-    study = Study(recipe, options.home, options.cores)
+    study = Study(recipe, options.home, options.cores, options.executor)
     corpus = study.build(observer.reading)
     have, wish = len(corpus.tokens("train")), study.target_plan.tokens
     smaller = SMALLER.get(options.preset)

@@ -22,7 +22,7 @@ from gnomon.corpus.shards import Corpus
 from gnomon.forecast import Forecast, RunTable, Target
 from gnomon.ladder.budgets import Rung, rungs
 from gnomon.ladder.evaluation import WHOLE_SETS_FILE, WHOLE_SETS_SCHEMA
-from gnomon.ladder.executors.local import LocalExecutor
+from gnomon.ladder.executors.choose import check, executor_for
 from gnomon.ladder.family import Family
 from gnomon.ladder.jobs import Job, OnEvent, run_folder
 from gnomon.ladder.table import read_result, run_table
@@ -70,10 +70,14 @@ def check_ladder(plans: Sequence[tuple[float, Plan]], target: Plan) -> float:
 
 
 class Study:
-    """recipe: what to run. home: where everything is kept. cores: processes side by side, and threads of the target."""
+    """recipe: what to run. home: where everything is kept. cores: processes side by side, and threads of the target.
 
-    def __init__(self, recipe: Recipe, home: Path, cores: int) -> None:
-        self.recipe, self.home, self.cores = recipe, home, cores
+    executor: who does the runs, as executors/choose.py names them.
+    """
+
+    def __init__(self, recipe: Recipe, home: Path, cores: int, executor: str = "local") -> None:
+        self.recipe, self.home, self.cores, self.executor = recipe, home, cores, executor
+        check(executor)
         self.registry = Registry(home / "forecasts.jsonl")
         self._corpus: Corpus | None = None
 
@@ -142,7 +146,7 @@ class Study:
     def run_ladder(self, on_event: OnEvent) -> RunTable:
         """Train what is missing, then evaluate the best run of the two top budgets on the whole held-out sets."""
         with Lock(self.table_path.parent / ".lock", f"ladder {self.name}"):
-            executor = LocalExecutor(self.home, self.corpus.folder, self.cores)
+            executor = executor_for(self.executor, self.home, self.corpus.folder, self.cores)
             executor.run(self.ladder_jobs(), on_event)
             jobs = [
                 Job("evaluate", rung.plan, self.held_out)
@@ -271,7 +275,7 @@ class Study:
         result = read_result(folder)
         if result is None or (result["status"] == "done" and not set(self.held_out) <= set(result["evaluations"])):
             job = Job("train", plan, self.held_out, None, threads=self.cores, registry_head=entry.hash)
-            LocalExecutor(self.home, self.corpus.folder, 1).run([job], on_event)
+            executor_for(self.executor, self.home, self.corpus.folder, self.cores).run([job], on_event)
         result = read_result(folder)
         if result is None:
             raise JobFailed(f"run {plan.run_id}: the target ended without a result; give the same command again")
