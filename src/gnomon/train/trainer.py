@@ -74,6 +74,7 @@ def train(
     schedule.check(plan.optimisation)
     _require_corpus(plan, corpus)
     crew.require_same("plan", plain(plan.to_dict()), checkpoints.difference)
+    crew.first(lambda: _require_begun(run_dir, mode))
     with crew.hold(run_dir / ".lock", f"run {plan.run_id}"):
         opened = crew.first(lambda: _open(plan, corpus, run_dir, execution, evaluate, terms, mode, inexact))
         if isinstance(opened, Result):
@@ -97,6 +98,12 @@ def train(
         return result
 
 
+def _require_begun(run_dir: Path, mode: Mode) -> None:
+    """Before the lock, which would make the folder."""
+    if mode == "resume" and not (run_dir / checkpoints.PLAN_FILE).exists():
+        raise GnomonError(f"{run_dir}: there is no run to resume; train begins one")
+
+
 def _open(
     plan: Plan,
     corpus: Corpus,
@@ -109,8 +116,6 @@ def _open(
 ) -> Result | tuple[Execution, bool]:
     """Make the folder ready, with its lock held: the result of a finished run, or the execution of one to go on with
     and whether the run stops being exact with it."""
-    if mode == "resume" and not (run_dir / checkpoints.PLAN_FILE).exists():
-        raise GnomonError(f"{run_dir}: there is no run to resume; train begins one")
     checkpoints.sweep(run_dir)
     finished = _finished(plan, run_dir, terms)
     if finished is not None:
