@@ -12,10 +12,11 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gnomon.common.files import atomic_path
 
-SOURCES = ("step.c", "kernels.h")
+SOURCES = ("step.c", "kernels.h", "product.h", "attention.h")
 # No -ffast-math: a number that is none must stay none, or a diverged run would not be seen. -fno-trapping-math changes
 # no result; without it GCC 12 leaves every loop over exponential() unvectorised, and softmax takes seven times as long.
 FLAGS = (
@@ -32,10 +33,14 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Library:
-    """The compiled step and the matrix product it is to call. blas: whose sgemm it is. name: of both, for records."""
+    """The compiled step and the matrix products it is to call. name: of all of them, for records.
+
+    short_gemm: of bfloat16 factors with an fp32 sum; None where the BLAS has none.
+    """
 
     handle: ctypes.CDLL
     sgemm: ctypes.c_void_p
+    short_gemm: ctypes.c_void_p | None
     blas_threads: ctypes.c_void_p | None
     name: str
 
@@ -43,9 +48,10 @@ class Library:
 @functools.cache
 def library() -> Library:
     """The compiled step, built now if need be. Raises Unavailable when there is no compiler, or it fails."""
-    sgemm, blas_threads, blas = _blas()
     path = compiled(Path(__file__).parent, SOURCES)
-    return Library(ctypes.CDLL(str(path)), sgemm, blas_threads, f"native-{path.stem.rpartition('-')[2]}-{blas}")
+    found = _mkl() or _openblas()
+    name = f"native-{path.stem.rpartition('-')[2]}-{found.pop('name')}"
+    return Library(handle=ctypes.CDLL(str(path)), name=name, **found)
 
 
 def compiled(folder: Path, sources: tuple[str, ...]) -> Path:
@@ -97,19 +103,30 @@ def _processor() -> str:
         return platform.machine()
 
 
-def _blas() -> tuple[ctypes.c_void_p, ctypes.c_void_p | None, str]:
-    """(sgemm in Fortran's interface, a function that sets the calling thread's BLAS threads or None, whose it is)."""
+def _mkl() -> dict[str, Any]:
+    """The products of the MKL inside torch, in Fortran's interface; {} when torch was built without it."""
     import torch
 
     for path in sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.so")):
         handle = ctypes.CDLL(str(path))
-        if hasattr(handle, "SGEMM") and hasattr(handle, "MKL_Set_Num_Threads_Local"):
-            threads = ctypes.cast(handle.MKL_Set_Num_Threads_Local, ctypes.c_void_p)
-            return ctypes.cast(handle.SGEMM, ctypes.c_void_p), threads, "mkl"
+        if not (hasattr(handle, "SGEMM") and hasattr(handle, "MKL_Set_Num_Threads_Local")):
+            continue
+        found: dict[str, Any] = {"name": "mkl", "short_gemm": None}
+        names = {"sgemm": "SGEMM", "short_gemm": "GEMM_BF16BF16F32", "blas_threads": "MKL_Set_Num_Threads_Local"}
+        for key, symbol in names.items():
+            if hasattr(handle, symbol):
+                found[key] = ctypes.cast(getattr(handle, symbol), ctypes.c_void_p)
+        return found
+    return {}
+
+
+def _openblas() -> dict[str, Any]:
+    """The sgemm that scipy brings."""
     from scipy.linalg import cython_blas
 
     capsule = cython_blas.__pyx_capi__["sgemm"]
     name_of, pointer_of = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
     name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
     pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return ctypes.c_void_p(pointer_of(capsule, name_of(capsule))), None, "openblas"
+    sgemm = ctypes.c_void_p(pointer_of(capsule, name_of(capsule)))
+    return {"name": "openblas", "sgemm": sgemm, "short_gemm": None, "blas_threads": None}

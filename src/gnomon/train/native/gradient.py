@@ -22,29 +22,36 @@ ADJACENT = (("attention.q", "attention.k"), ("attention.k", "attention.v"), ("ml
 class _Shape(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_int)
-        for name in ("vocab", "width", "depth", "heads", "head_dim", "mlp", "context", "qk_norm", "embedding_norm")
+        for name in (
+            "vocab",
+            "width",
+            "depth",
+            "heads",
+            "key_heads",
+            "head_dim",
+            "mlp",
+            "context",
+            "qk_norm",
+            "embedding_norm",
+        )
     ]
     _fields_ += [("eps", ctypes.c_float), ("branch", ctypes.c_float)]  # fmt: skip
 
 
 def obstacle(shape: ModelShape, dtype: str, terms: Sequence[Term]) -> str:
-    """Why the compiled step cannot train this; "" when it can. What it computes: next tokens, in fp32."""
-    if dtype != "float32":
-        return f"it computes in float32, not {dtype}"
+    """Why the compiled step cannot train this; "" when it can. What it computes: next tokens, in fp32 or bf16."""
+    if dtype not in ("float32", "bfloat16"):
+        return f"it computes in float32 or bfloat16, not {dtype}"
     if len(terms) != 1 or type(terms[0]) is not NextToken:
         return "it knows one term, next-token prediction"
     if shape.head_dim % 2:
         return f"it turns pairs of coordinates, and head_dim is {shape.head_dim}"
-    if shape.key_heads != shape.heads:
-        return f"it knows no grouped heads, and {shape.heads} heads share {shape.key_heads} of keys"
-    if shape.query_width != shape.width:
-        return f"its heads are as wide as the stream, and {shape.heads} heads of {shape.head_dim} are not {shape.width}"
-    if shape.tied:
-        return "it knows no tied head"
     try:
-        library()
+        found = library()
     except Unavailable as reason:
         return str(reason)
+    if dtype == "bfloat16" and found.short_gemm is None:
+        return "its matrix products are not MKL's, and no other multiplies bfloat16"
     return ""
 
 
@@ -56,47 +63,44 @@ class NativeGradient:
         found: Library = library()
         if not side_by_side(weights, shape.depth):
             raise Unavailable("q, k, v or gate, up do not lie side by side in the flat weights")
-        self._weights, self._context = weights, shape.context
+        self._weights, self._context, self._rows = weights, shape.context, rows
+        self._short = not weights.shared
+        if self._short:
+            torch.cpu._init_amx()  # asks the system for the tile registers, where there are any
         places = {name: at for name, (at, _) in weights.places.items()}
         blocks = np.array([_block_places(places, i) for i in range(shape.depth)], dtype=np.int64)
-        model = np.array([places["embedding.weight"], places["head.weight"], places["norm.weight"]], dtype=np.int64)
+        table_at = places["embedding.weight"]
+        model = np.array([table_at, places.get("head.weight", table_at), places["norm.weight"]], dtype=np.int64)
         table = rotary_table(shape.context, shape.head_dim, shape.rope_base).numpy()
-        self._turns = [np.ascontiguousarray(table[..., i]) for i in (0, 1)]
+        turns = [np.ascontiguousarray(table[..., i]) for i in (0, 1)]
         given = _Shape(
-            shape.vocab, shape.width, shape.depth, shape.heads, shape.head_dim, shape.mlp_width, shape.context,
-            int(shape.qk_norm), int(shape.embedding_norm), shape.norm_eps, shape.branch_multiplier,
+            shape.vocab, shape.width, shape.depth, shape.heads, shape.key_heads, shape.head_dim, shape.mlp_width,
+            shape.context, int(shape.qk_norm), int(shape.embedding_norm), shape.norm_eps, shape.branch_multiplier,
         )  # fmt: skip
         self._close, self._gradient = found.handle.gnomon_close, found.handle.gnomon_gradient
         self._close.argtypes, self._close.restype = [ctypes.c_void_p], None
-        self._gradient.argtypes = [*[ctypes.c_void_p] * 4, ctypes.c_int, ctypes.c_float, ctypes.c_float]
+        self._gradient.argtypes = [*[ctypes.c_void_p] * 5, ctypes.c_int, ctypes.c_float, ctypes.c_float]
         self._gradient.restype = ctypes.c_double
         start = found.handle.gnomon_open
-        start.argtypes = [*[ctypes.c_void_p] * 7, ctypes.c_long, ctypes.c_int, ctypes.c_int]
+        start.argtypes = [*[ctypes.c_void_p] * 8, ctypes.c_long, ctypes.c_int, ctypes.c_int]
         start.restype = ctypes.c_void_p
         self._engine = start(
-            ctypes.byref(given), model.ctypes.data, blocks.ctypes.data, *[t.ctypes.data for t in self._turns],
-            found.sgemm, found.blas_threads, weights.master.numel(), rows, threads,
+            ctypes.byref(given), model.ctypes.data, blocks.ctypes.data, *[t.ctypes.data for t in turns], found.sgemm,
+            found.short_gemm if self._short else None, found.blas_threads, weights.master.numel(), rows, threads,
         )  # fmt: skip
-        self._rows = rows
 
     def __call__(self, rows: np.ndarray, count: int, z_loss: float) -> float:
         """Add the gradient of (nats + z_loss * squared log-partitions) / count to the weights' gradient.
 
-        rows: int64 [R, context + 1], R at most what was promised. Returns the rows' sum of nats.
+        rows: int64 [R, context + 1], R at most what was promised. Returns the rows' sum of nats. In bf16 the factors
+        of the large products are rounded; sums, gains, the embedding's rows and the gradient are in fp32.
         """
         rows = np.ascontiguousarray(rows, dtype=np.int64)
         assert rows.shape[0] <= self._rows and rows.shape[1] == self._context + 1
-        return float(
-            self._gradient(
-                self._engine,
-                self._weights.compute.data_ptr(),
-                self._weights.gradient.data_ptr(),
-                rows.ctypes.data,
-                len(rows),
-                1.0 / count,
-                z_loss,
-            )
-        )
+        weights = self._weights
+        rounded = weights.compute.data_ptr() if self._short else None
+        pointers = (weights.master.data_ptr(), rounded, weights.gradient.data_ptr(), rows.ctypes.data)
+        return float(self._gradient(self._engine, *pointers, len(rows), 1.0 / count, z_loss))
 
     def __del__(self) -> None:
         engine, self._engine = getattr(self, "_engine", None), None
