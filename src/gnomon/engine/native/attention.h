@@ -21,19 +21,19 @@ INLINE void keep(const Room *r, long layer, long slot, long head, long position,
 }
 
 INLINE void score_blocks(const float *query, const float *keys, float *out, long E, const int blocks) {
-    v16 sum[blocks];
-    for (int b = 0; b < blocks; b++) sum[b] = (v16){0};
+    v16 sum[4];
+    UNROLL for (int b = 0; b < blocks; b++) sum[b] = (v16){0};
     for (long c = 0; c < E; c++)
-        for (int b = 0; b < blocks; b++) sum[b] += query[c] * load16(keys + (b * E + c) * LANES);
-    for (int b = 0; b < blocks; b++) store16(out + b * LANES, sum[b]);
+        UNROLL for (int b = 0; b < blocks; b++) sum[b] += query[c] * load16(keys + (b * E + c) * LANES);
+    UNROLL for (int b = 0; b < blocks; b++) store16(out + b * LANES, sum[b]);
 }
 
 INLINE void mix(const float *weight, const float *values, long seen, long stride, float *out, const int parts) {
-    v16 sum[parts];
-    for (int c = 0; c < parts; c++) sum[c] = (v16){0};
+    v16 sum[4];
+    UNROLL for (int c = 0; c < parts; c++) sum[c] = (v16){0};
     for (long j = 0; j < seen; j++)
-        for (int c = 0; c < parts; c++) sum[c] += weight[j] * load16(values + j * stride + c * LANES);
-    for (int c = 0; c < parts; c++) store16(out + c * LANES, sum[c]);
+        UNROLL for (int c = 0; c < parts; c++) sum[c] += weight[j] * load16(values + j * stride + c * LANES);
+    UNROLL for (int c = 0; c < parts; c++) store16(out + c * LANES, sum[c]);
 }
 
 /* One head's query, already scaled, at `position`; out: value_dim floats; weight: room for capacity floats. */

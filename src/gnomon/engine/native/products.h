@@ -12,6 +12,8 @@
 #endif
 
 #define LANES 16
+#define UNROLL PRAGMA(GCC unroll 8) /* so that each sum has a register of its own */
+#define SUMS 24
 #define GROUP 32 /* inputs that share a scale in a row of bytes, as in llama.cpp's Q8_0 */
 enum Kind { F32, BF16, I8 };
 
@@ -21,11 +23,7 @@ typedef struct { int outs, ins, kind; long panels, padded; void *data; float *sc
 typedef struct { int8_t *bytes; float *scale; int32_t *start; } Bytes; /* rows of bytes, and what their groups need */
 
 #if defined(__AVX512F__)
-#define TILE 8 /* rows in a tile: with WIDE panels their sums fill the registers */
-#define WIDE 3
-#else
-#define TILE 4
-#define WIDE 1
+#define BIG_TILES 1
 #endif
 
 INLINE v16 load16(const float *p) { v16 v; memcpy(&v, p, sizeof v); return v; }
@@ -44,13 +42,10 @@ static void to_bytes(const float *x, long ins, long padded, int8_t *bytes, float
         float top = 0;
         SIMD_MAX(top) for (long j = 0; j < n; j++) { const float a = fabsf(x[first + j]); top = a > top ? a : top; }
         const float inverse = top > 0 ? 127.0f / top : 0;
-        int32_t sum = 0;
-        for (long j = n; j < GROUP; j++) bytes[first + j] = 0;
-        for (long j = 0; j < n; j++) {
-            const int b = (int)rintf(x[first + j] * inverse);
-            bytes[first + j] = (int8_t)b;
-            sum += b;
-        }
+        int32_t rounded[GROUP] = {0}, sum = 0;
+        SIMD for (long j = 0; j < n; j++) rounded[j] = (int32_t)rintf(x[first + j] * inverse);
+        SIMD_SUM(sum) for (long j = 0; j < GROUP; j++) sum += rounded[j];
+        SIMD for (long j = 0; j < GROUP; j++) bytes[first + j] = (int8_t)rounded[j];
         scale[g] = top / 127.0f;
         start[g] = -128 * sum; /* weights lie in memory as w + 128 */
     }
@@ -92,19 +87,19 @@ INLINE i16 dot4(i16 sum, const uint8_t *w, int32_t x4) {
 /* rows x panels outputs of a float matrix; w: the first panel, x: the first row. */
 INLINE void tile_float(const Matrix *m, long panel, const float *x, float *y, long stride, const int rows, const int panels, const int half) {
     const long ins = m->ins;
-    v16 sum[rows * panels];
-    for (int i = 0; i < rows * panels; i++) sum[i] = (v16){0};
+    v16 sum[SUMS];
+    for (int i = 0; i < SUMS; i++) sum[i] = (v16){0};
     for (long k = 0; k < ins; k++) {
-        v16 w[panels];
-        for (int p = 0; p < panels; p++) {
+        v16 w[8];
+        UNROLL for (int p = 0; p < panels; p++) {
             const long at = ((panel + p) * ins + k) * LANES;
             w[p] = half ? widened((const uint16_t *)m->data + at) : load16((const float *)m->data + at);
         }
-        for (int r = 0; r < rows; r++)
-            for (int p = 0; p < panels; p++) sum[r * panels + p] += x[r * ins + k] * w[p];
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int p = 0; p < panels; p++) sum[r * panels + p] += x[r * ins + k] * w[p];
     }
-    for (int r = 0; r < rows; r++)
-        for (int p = 0; p < panels; p++) store16(y + r * stride + (panel + p) * LANES, sum[r * panels + p]);
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int p = 0; p < panels; p++) store16(y + r * stride + (panel + p) * LANES, sum[r * panels + p]);
 }
 
 INLINE void tile_bytes(const Matrix *m, long panel, const Bytes *b, long row, float *y, long stride, const int rows, const int panels) {
@@ -112,65 +107,73 @@ INLINE void tile_bytes(const Matrix *m, long panel, const Bytes *b, long row, fl
     const int8_t *x = b->bytes + row * padded;
     const float *scale = b->scale + row * groups;
     const int32_t *start = b->start + row * groups;
-    v16 total[rows * panels];
-    for (int i = 0; i < rows * panels; i++) total[i] = (v16){0};
+    v16 total[SUMS / 2];
+    for (int i = 0; i < SUMS / 2; i++) total[i] = (v16){0};
     for (long g = 0; g < groups; g++) {
-        i16 sum[rows * panels];
-        for (int r = 0; r < rows; r++)
-            for (int p = 0; p < panels; p++) sum[r * panels + p] = START(start[r * groups + g]);
-        for (int j = 0; j < GROUP / 4; j++)
-            for (int p = 0; p < panels; p++) {
+        i16 sum[SUMS / 2];
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int p = 0; p < panels; p++) sum[r * panels + p] = START(start[r * groups + g]);
+        UNROLL for (int j = 0; j < GROUP / 4; j++)
+            UNROLL for (int p = 0; p < panels; p++) {
                 const uint8_t *w = (const uint8_t *)m->data + ((panel + p) * padded + g * GROUP + j * 4) * LANES;
-                for (int r = 0; r < rows; r++) {
+                UNROLL for (int r = 0; r < rows; r++) {
                     int32_t x4;
                     memcpy(&x4, x + r * padded + g * GROUP + j * 4, 4);
                     sum[r * panels + p] = dot4(sum[r * panels + p], w, x4);
                 }
             }
-        for (int r = 0; r < rows; r++)
-            for (int p = 0; p < panels; p++)
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int p = 0; p < panels; p++)
                 total[r * panels + p] += __builtin_convertvector(sum[r * panels + p], v16) * scale[r * groups + g];
     }
-    for (int r = 0; r < rows; r++)
-        for (int p = 0; p < panels; p++)
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int p = 0; p < panels; p++)
             store16(y + r * stride + (panel + p) * LANES, total[r * panels + p] * load16(m->scale + (panel + p) * LANES));
 }
 
-/* One tile of a known size, so that its sums stay in registers. */
-#define TILE_OF(rows, panels) \
-    static __attribute__((noinline)) void tile_##rows##_##panels(const Matrix *m, long panel, const float *x, const Bytes *b, \
-                                                                 long row, float *y, long stride) { \
-        if (m->kind == I8) tile_bytes(m, panel, b, row, y + row * stride, stride, rows, panels); \
-        else if (m->kind == BF16) tile_float(m, panel, x + row * m->ins, y + row * stride, stride, rows, panels, 1); \
-        else tile_float(m, panel, x + row * m->ins, y + row * stride, stride, rows, panels, 0); \
-    }
-TILE_OF(1, 1) TILE_OF(2, 1) TILE_OF(3, 1) TILE_OF(4, 1) TILE_OF(1, 8)
-#if TILE == 8
-TILE_OF(1, 3) TILE_OF(2, 3) TILE_OF(3, 3) TILE_OF(4, 3) TILE_OF(5, 3) TILE_OF(6, 3) TILE_OF(7, 3) TILE_OF(8, 3)
-TILE_OF(5, 1) TILE_OF(6, 1) TILE_OF(7, 1) TILE_OF(8, 1)
-#endif
+/* Tiles of known sizes, so that their sums stay in registers. Bytes need two sums an output: fewer of them at once. */
 typedef void (*Tile)(const Matrix *, long, const float *, const Bytes *, long, float *, long);
-static const Tile NARROW_TILES[] = {NULL, tile_1_1, tile_2_1, tile_3_1, tile_4_1,
-#if TILE == 8
-                                    tile_5_1, tile_6_1, tile_7_1, tile_8_1
+#define TILE_NAMED(name, what) \
+    static __attribute__((noinline)) void name(const Matrix *m, long panel, const float *x, const Bytes *b, long row, float *y, long stride) { what; }
+#define TILE_OF(rows, panels) \
+    TILE_NAMED(f32_##rows##_##panels, (void)b; tile_float(m, panel, x + row * m->ins, y + row * stride, stride, rows, panels, 0)) \
+    TILE_NAMED(bf16_##rows##_##panels, (void)b; tile_float(m, panel, x + row * m->ins, y + row * stride, stride, rows, panels, 1))
+#define BYTES_OF(rows, panels) \
+    TILE_NAMED(i8_##rows##_##panels, (void)x; tile_bytes(m, panel, b, row, y + row * stride, stride, rows, panels))
+TILE_OF(1, 1) TILE_OF(2, 1) TILE_OF(3, 1) TILE_OF(4, 1) TILE_OF(1, 8)
+BYTES_OF(1, 1) BYTES_OF(2, 1) BYTES_OF(3, 1) BYTES_OF(4, 1) BYTES_OF(1, 8)
+#define FOUR(kind, panels) kind##_1_##panels, kind##_2_##panels, kind##_3_##panels, kind##_4_##panels
+/* Rows in a tile, tiles by their rows; first those of several panels, then those of one. */
+typedef struct { int most, panels; Tile of[9]; } Tiles;
+#if BIG_TILES /* 32 registers of 16 floats */
+TILE_OF(5, 1) TILE_OF(6, 1) TILE_OF(7, 1) TILE_OF(8, 1)
+TILE_OF(1, 3) TILE_OF(2, 3) TILE_OF(3, 3) TILE_OF(4, 3) TILE_OF(5, 3) TILE_OF(6, 3) TILE_OF(7, 3) TILE_OF(8, 3)
+BYTES_OF(1, 2) BYTES_OF(2, 2) BYTES_OF(3, 2) BYTES_OF(4, 2) BYTES_OF(5, 2) BYTES_OF(6, 2)
+#define EIGHT(kind, panels) FOUR(kind, panels), kind##_5_##panels, kind##_6_##panels, kind##_7_##panels, kind##_8_##panels
+static const Tiles TILES[3][2] = {
+    {{8, 3, {NULL, EIGHT(f32, 3)}}, {8, 1, {NULL, EIGHT(f32, 1)}}},
+    {{8, 3, {NULL, EIGHT(bf16, 3)}}, {8, 1, {NULL, EIGHT(bf16, 1)}}},
+    {{6, 2, {NULL, FOUR(i8, 2), i8_5_2, i8_6_2}}, {4, 1, {NULL, FOUR(i8, 1)}}}};
+#else
+#define SMALL(kind) {{4, 1, {NULL, FOUR(kind, 1)}}, {4, 1, {NULL, FOUR(kind, 1)}}}
+static const Tiles TILES[3][2] = {SMALL(f32), SMALL(bf16), SMALL(i8)};
 #endif
-};
-#if TILE == 8
-static const Tile WIDE_TILES[] = {NULL, tile_1_3, tile_2_3, tile_3_3, tile_4_3, tile_5_3, tile_6_3, tile_7_3, tile_8_3};
-#endif
+static const Tile SINGLE_TILES[3] = {f32_1_8, bf16_1_8, i8_1_8};
 
 /* y[n, stride], panels first to last: W times rows x (floats) or b (bytes). */
 static void product(const Matrix *m, const float *x, const Bytes *b, float *y, long stride, int n, long first, long last) {
     long panel = first;
     if (n == 1) /* a single row waits for memory: many panels keep many loads under way */
-        for (; panel + 8 <= last; panel += 8) tile_1_8(m, panel, x, b, 0, y, stride);
-#if TILE == 8
-    if (m->kind != I8) /* bytes need two sums an output, for which three panels have no registers */
-        for (; panel + WIDE <= last; panel += WIDE)
-            for (int row = 0; row < n; row += TILE) WIDE_TILES[n - row < TILE ? n - row : TILE](m, panel, x, b, row, y, stride);
-#endif
-    for (; panel < last; panel++)
-        for (int row = 0; row < n; row += TILE) NARROW_TILES[n - row < TILE ? n - row : TILE](m, panel, x, b, row, y, stride);
+        for (; panel + 8 <= last; panel += 8) SINGLE_TILES[m->kind](m, panel, x, b, 0, y, stride);
+    for (int width = 0; width < 2; width++) {
+        const Tiles *tiles = &TILES[m->kind][width];
+        const int count = (n + tiles->most - 1) / tiles->most; /* of even size: 8 rows in tiles of 6 are 4 and 4 */
+        for (; panel + tiles->panels <= last; panel += tiles->panels)
+            for (int i = 0; i < count; i++) {
+                const long row = (long)n * i / count;
+                tiles->of[(long)n * (i + 1) / count - row](m, panel, x, b, row, y, stride);
+            }
+    }
 }
 
 /* Put output `out` of the matrix into its panel; values: ins floats. */
