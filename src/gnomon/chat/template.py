@@ -70,7 +70,9 @@ class ChatTemplate:
     def tokens(self, messages: Sequence[Message], tokenizer: Tokenizer, answer: bool = True) -> tuple[int, ...]:
         """The conversation as token ids: marks of the template as marks, everything said as letters."""
         marks = sorted(tokenizer.marks, key=len, reverse=True)
-        hidden = {mark: chr(STAND_IN + i) for i, mark in enumerate(marks)}
+        said = "".join(m["content"] for m in messages)
+        unsaid = (chr(i) for i in range(STAND_IN, 0x110000) if chr(i) not in said)
+        hidden = dict(zip(marks, unsaid, strict=False))
         shown = {letter: mark for mark, letter in hidden.items()}
         text = self.render([{**m, "content": _replaced(m["content"], hidden)} for m in messages], answer)
         ids: list[int] = []

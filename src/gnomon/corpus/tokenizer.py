@@ -7,6 +7,7 @@ made of: text from outside stays data.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +77,24 @@ class Tokenizer:
         except Exception as error:  # the library raises bare Exception
             raise GnomonError(f"{path}: not a tokenizer ({error}); it was cut off or edited") from error
 
-    def to_json(self) -> str:
-        return self._inner.to_str(pretty=True)
+    def to_json(self, begins_documents: bool = False) -> str:
+        """As tokenizer.json. begins_documents: whoever reads it puts the mark between documents before every text."""
+        if not begins_documents:
+            return self._inner.to_str(pretty=True)
+        value = json.loads(self._inner.to_str())
+        end = self.text_of(self.end_id)
+        first = {"SpecialToken": {"id": end, "type_id": 0}}
+        value["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": [first, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [first, *({"Sequence": {"id": part, "type_id": i}} for i, part in enumerate("AB"))],
+            "special_tokens": {end: {"id": end, "ids": [self.end_id], "tokens": [end]}},
+        }
+        return json.dumps(value, ensure_ascii=False, indent=2)
+
+    def text_of(self, token: int) -> str:
+        """How the vocabulary spells a token; "" for an id without one."""
+        return self._inner.id_to_token(token) or ""
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._inner.encode(text, add_special_tokens=False).ids
