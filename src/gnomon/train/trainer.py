@@ -72,11 +72,11 @@ def train(
     """
     terms = list(terms) if terms is not None else [NextToken(plan.optimisation.z_loss)]
     schedule.check(plan.optimisation)
-    _require_corpus(plan, corpus)
+    require_corpus(plan, corpus)
     crew.require_same("plan", plain(plan.to_dict()), checkpoints.difference)
     crew.first(lambda: _require_begun(run_dir, mode))
     with crew.hold(run_dir / ".lock", f"run {plan.run_id}"):
-        opened = crew.first(lambda: _open(plan, corpus, run_dir, execution, evaluate, terms, mode, inexact))
+        opened = crew.first(lambda: open_run(plan, corpus, run_dir, execution, evaluate, terms, mode, inexact, crew.mesh))
         if isinstance(opened, Result):
             return opened
         settled, strayed = opened
@@ -88,14 +88,7 @@ def train(
             session.inexact = session.inexact or strayed
             on_event("restored", session.step)
             done = _loop(session, callbacks)
-        result = _result(session, done)
-        if crew.leader:
-            if done:
-                model = checkpoints.load_final(run_dir)
-                result = replace(result, evaluations=_examined(model, corpus, evaluate))
-            result.write(run_dir)
-        on_event("result", session.step)
-        return result
+        return close_run(session, done, corpus, evaluate)
 
 
 def _require_begun(run_dir: Path, mode: Mode) -> None:
@@ -104,7 +97,7 @@ def _require_begun(run_dir: Path, mode: Mode) -> None:
         raise GnomonError(f"{run_dir}: there is no run to resume; train begins one")
 
 
-def _open(
+def open_run(
     plan: Plan,
     corpus: Corpus,
     run_dir: Path,
@@ -113,6 +106,7 @@ def _open(
     terms: Sequence[Term],
     mode: Mode,
     inexact: bool,
+    mesh: str = "",
 ) -> Result | tuple[Execution, bool]:
     """Make the folder ready, with its lock held: the result of a finished run, or the execution of one to go on with
     and whether the run stops being exact with it."""
@@ -121,7 +115,7 @@ def _open(
     if finished is not None:
         return _examine_more(finished, corpus, run_dir, evaluate)
     begun = _require_mode(plan, run_dir, mode)
-    settled = settle(run_dir, plan, execution, terms, inexact)
+    settled = settle(run_dir, plan, execution, terms, inexact, mesh)
     if not begun:
         write_json(run_dir / checkpoints.PLAN_FILE, plan.to_dict(), 1)
     return settled
@@ -133,7 +127,7 @@ def _whole(run_dir: Path) -> str:
     return f"the checkpoint of step {found[-1]} is whole" if found else "there is no checkpoint yet"
 
 
-def _require_corpus(plan: Plan, corpus: Corpus) -> None:
+def require_corpus(plan: Plan, corpus: Corpus) -> None:
     if plan.corpus != corpus.hash:
         raise GnomonError(
             f"run {plan.run_id}: its plan is for corpus {plan.corpus[:16]}, this is corpus {corpus.hash[:16]}; "
@@ -176,35 +170,63 @@ def _require_mode(plan: Plan, run_dir: Path, mode: Mode) -> bool:
     return True
 
 
+class Course:
+    """A session on its way to its last step: when windows close, callbacks hear, checkpoints are written."""
+
+    def __init__(self, session: Session, callbacks: Sequence[Callback]) -> None:
+        self.session, self.callbacks = session, callbacks
+        self.diverged = False
+        self._written = time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        return self.diverged or self.session.step >= self.session.plan.steps
+
+    def after(self, verdict: Verdict, stop: bool) -> bool:
+        """What follows a step. stop: the run is to end here. Returns whether it does, with its checkpoint written."""
+        session, execution, crew = self.session, self.session.execution, self.session.crew
+        if verdict is Verdict.DIVERGED:
+            session.close_window()
+            session.books.last_loss = None
+            if crew.leader:
+                session.books.flush()
+            self.diverged = True
+            return False
+        if verdict is Verdict.ROLL_BACK:
+            return False
+        session.on_event("step", session.step)
+        if self.over or session.step % execution.log_every == 0:
+            row = session.close_window()
+            for callback in self.callbacks:
+                callback(session.step, row)
+        stopping = crew.agreed(stop)
+        due = crew.agreed(time.monotonic() - self._written >= execution.checkpoint_every_s)
+        if self.over or due or stopping or session.step in execution.keep_steps:
+            session.save(final=self.over)
+            self._written = time.monotonic()
+        return stopping
+
+
 def _loop(session: Session, callbacks: Sequence[Callback]) -> bool:
     """Take the steps that are left. False when the run diverged."""
-    plan, execution, crew = session.plan, session.execution, session.crew
+    course = Course(session, callbacks)
     with stop_requests() as stop:
-        written = time.monotonic()
-        while session.step < plan.steps:
-            verdict = session.take_step()
-            if verdict is Verdict.DIVERGED:
-                session.close_window()
-                session.books.last_loss = None
-                if crew.leader:
-                    session.books.flush()
-                return False
-            if verdict is Verdict.ROLL_BACK:
-                continue
-            session.on_event("step", session.step)
-            over = session.step == plan.steps
-            if over or session.step % execution.log_every == 0:
-                row = session.close_window()
-                for callback in callbacks:
-                    callback(session.step, row)
-            stopping = crew.agreed(stop.requested)
-            due = crew.agreed(time.monotonic() - written >= execution.checkpoint_every_s)
-            if over or due or stopping or session.step in execution.keep_steps:
-                session.save(final=over)
-                written = time.monotonic()
-            if stopping:
+        while not course.over:
+            if course.after(session.take_step(), stop.requested):
                 raise KeyboardInterrupt
-    return True
+    return not course.diverged
+
+
+def close_run(session: Session, done: bool, corpus: Corpus, evaluate: Sequence[EvalSet]) -> Result:
+    """Examine the final model and write the result. done: it did not diverge."""
+    result = _result(session, done)
+    if session.crew.leader:
+        if done:
+            model = checkpoints.load_final(session.run_dir)
+            result = replace(result, evaluations=_examined(model, corpus, evaluate))
+        result.write(session.run_dir)
+    session.on_event("result", session.step)
+    return result
 
 
 def _result(session: Session, done: bool) -> Result:
