@@ -2,6 +2,8 @@
 
     runs/<run id>/checkpoint/00000120/{weights.safetensors, moments.safetensors, state.json}
 
+Where several processes share a run a folder has shards/ in place of those two (parallel/store.py), but for the last.
+
 A folder is written under a temporary name, synced and renamed. The newest two stay, and those that branches need. A
 damaged one is named and the one before it is used. The last of a finished run has no moments: nothing follows it.
 """
@@ -32,6 +34,8 @@ FOLDER = "checkpoint"
 STATE_SCHEMA = 2  # 2: with what the guards remember
 PLAN_FILE = "plan.json"
 NEWEST_KEPT = 2
+SHARDS = "shards"
+HASHED_AT_ONCE = 1 << 24  # bytes
 
 
 class Damaged(GnomonError):
@@ -121,10 +125,21 @@ def save(
     on_phase hears the name of each part as it begins. Raises JobFailed when the disk is full or fails; the checkpoints
     before this one are then untouched.
     """
-    final = step_folder(run_dir, checkpoint.step)
+    publish(run_dir, checkpoint.step, lambda folder: _write(folder, checkpoint, on_phase), keep_steps, on_phase)
+
+
+def publish(
+    run_dir: Path,
+    step: int,
+    write: Callable[[Path], None],
+    keep_steps: Collection[int] = (),
+    on_phase: Callable[[str], None] = silent,
+) -> None:
+    """save, with the files written by `write` into the temporary folder that it is given."""
+    final = step_folder(run_dir, step)
     temporary = final.with_name(final.name + ".tmp")
     try:
-        _write(temporary, checkpoint, on_phase)
+        write(temporary)
         on_phase("rename")
         if final.exists():
             shutil.rmtree(final)
@@ -132,7 +147,7 @@ def save(
         sync_folder(final.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        before = [s for s in steps(run_dir) if s != checkpoint.step]
+        before = [s for s in steps(run_dir) if s != step]
         kept = f"the checkpoint of step {before[-1]} is whole" if before else "there is no earlier checkpoint"
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         why = "the disk is full" if full else f"it could not be written ({error.strerror or error})"
@@ -163,15 +178,19 @@ def _write(folder: Path, checkpoint: Checkpoint, on_phase: Callable[[str], None]
         hashes[name] = hashlib.sha256(data).hexdigest()
         write_file(folder / name, data)
     on_phase("state.json")
+    write_state(folder, checkpoint, hashes)
+
+
+def write_state(folder: Path, checkpoint: Checkpoint, hashes: Mapping[str, str]) -> None:
+    """state.json, which says what the folder's files must be. hashes: sha256 by name."""
     body = plain({"schema_version": STATE_SCHEMA, **checkpoint.state, "step": checkpoint.step, "files": hashes})
     body["sha256"] = content_hash(body)
     write_file(folder / "state.json", (json.dumps(body, indent=1) + "\n").encode())
     sync_folder(folder)
 
 
-def load(run_dir: Path, step: int) -> Checkpoint:
-    """One checkpoint, every byte checked. Raises Damaged (a GnomonError), naming the file and what is wrong with it."""
-    folder = step_folder(run_dir, step)
+def read_state(folder: Path) -> dict[str, Any]:
+    """The state of a checkpoint's folder, checked. Raises Damaged."""
     try:
         state = read_json(folder / "state.json", STATE_SCHEMA)
     except GnomonError as error:
@@ -179,21 +198,55 @@ def load(run_dir: Path, step: int) -> Checkpoint:
     digest = state.pop("sha256", None)
     if digest != content_hash(state):
         raise Damaged(f"{folder / 'state.json'}: its content does not match its hash; it was edited or damaged")
+    return state
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file that need not fit into memory. Raises Damaged when it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as f:
+            while data := f.read(HASHED_AT_ONCE):
+                digest.update(data)
+    except OSError as error:
+        raise Damaged(f"{path}: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def require_hash(path: Path, found: str, expected: str) -> None:
+    """Raises Damaged when a file is not what was written."""
+    if found != expected:
+        size = path.stat().st_size
+        raise Damaged(f"{path}: its {size} bytes do not match their hash; it was cut off or damaged")
+
+
+def load(run_dir: Path, step: int) -> Checkpoint:
+    """One checkpoint, every byte checked. Raises Damaged (a GnomonError), naming the file and what is wrong with it."""
+    folder = step_folder(run_dir, step)
+    state = read_state(folder)
     parts: dict[str, dict[str, Tensor]] = {}
     for name, expected in state["files"].items():
         path = folder / name
+        if path.parent.name == SHARDS:
+            require_hash(path, file_hash(path), expected)
+            continue
         try:
             data = path.read_bytes()
         except OSError as error:
             raise Damaged(f"{path}: {error.strerror}") from None
-        if hashlib.sha256(data).hexdigest() != expected:
-            raise Damaged(f"{path}: its {len(data)} bytes do not match their hash; it was cut off or damaged")
+        require_hash(path, hashlib.sha256(data).hexdigest(), expected)
         parts[name] = safetensors.torch.load(data)
+    if not parts:
+        from gnomon.train.parallel.store import read_whole
+
+        return Checkpoint(step, *read_whole(folder / SHARDS), state)
     return Checkpoint(step, parts["weights.safetensors"], parts.get("moments.safetensors", {}), state)
 
 
-def newest(run_dir: Path) -> tuple[Checkpoint | None, list[str]]:
+def newest(run_dir: Path, read: Callable[[Path, int], Checkpoint] = load) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, None when the folder holds none at all; and a line for each damaged one passed over.
+
+    read: load, or what checks a checkpoint as well as it does.
 
     Raises GnomonError when there are checkpoints and every one of them is damaged.
     """
@@ -201,7 +254,7 @@ def newest(run_dir: Path) -> tuple[Checkpoint | None, list[str]]:
     found = steps(run_dir)
     for step in reversed(found):
         try:
-            return load(run_dir, step), notes
+            return read(run_dir, step), notes
         except Damaged as error:
             notes.append(str(error))
     if found:

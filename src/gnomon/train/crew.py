@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class Crew:
-    """This process is alone. leader: it writes the run's files, prints and examines."""
+    """This process is alone. leader: it writes the run's files, prints and examines. mesh: of many, in words."""
 
-    rank, size, leader = 0, 1, True
+    rank, size, leader, mesh = 0, 1, True, ""
 
     def agreed(self, flag: bool) -> bool:
         """Whether any process says so."""

@@ -49,7 +49,8 @@ class Execution:
     threads: inside one operation. micro_rows: rows that pass through the model at once. dtype: of the multiplications.
     kernels: what computes the gradient, "torch" (autograd) or the compiled step's name. checkpoint_every_s: seconds
     between checkpoints; 0 writes one after every step. log_every: steps in a metrics row. keep_steps: checkpoints
-    that stay, to branch from.
+    that stay, to branch from. mesh: of the processes that share the run (parallel/mesh.py), "" for one alone; threads
+    and micro_rows are of each of them.
     """
 
     threads: int
@@ -60,6 +61,7 @@ class Execution:
     checkpoint_every_s: float = 60.0
     keep_steps: tuple[int, ...] = ()
     machine: Machine | None = None
+    mesh: str = ""
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.micro_rows < 1 or self.log_every < 1:
@@ -153,15 +155,21 @@ def hindrances(execution: Execution, available: str) -> list[str]:
 
 
 def settle(
-    run_dir: Path, plan: Plan, wanted: Execution | None, terms: Sequence[Term], inexact: bool
+    run_dir: Path, plan: Plan, wanted: Execution | None, terms: Sequence[Term], inexact: bool, mesh: str = ""
 ) -> tuple[Execution, bool]:
     """The execution to use now, and whether the run stops being exact with it.
 
-    What the folder records wins over what is wanted. The first call records. Raises GnomonError when the recorded
-    execution cannot be honoured here and inexact is False, or when the plan asks for another dtype.
+    What the folder records wins over what is wanted, but for the mesh, which is what it is: another one than before
+    reads the same rows and rounds in another order, and is recorded in its turn. The first call records. Raises
+    GnomonError when the recorded execution cannot be honoured here and inexact is False, or when the plan asks for
+    another dtype.
     """
     recorded = stored(run_dir)
     execution = recorded or wanted or decide(plan)
+    if execution.mesh != mesh:
+        kernels, threads = "torch" if mesh else kernels_for(plan, terms), min(execution.threads, cores())
+        execution = replace(execution, mesh=mesh, kernels=kernels, threads=threads, machine=Machine.here())
+        recorded = None
     if recorded is None and execution.threads > cores():
         raise GnomonError(
             f"run {plan.run_id}: {execution.threads} threads are asked for and this process may use {cores()} cores; "

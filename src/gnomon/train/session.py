@@ -120,7 +120,7 @@ class Session:
             self.store.forget_after(self.run_dir, target)
         self.crew.meet()
         found, _ = self.store.newest(self.run_dir)
-        books.guard = Guard(guard.sigmas, guard.first_step)
+        books.guard = Guard(guard.plan, guard.first_step)
         if found is None:
             self._begin()
             books.begin()
@@ -166,6 +166,7 @@ class Session:
             "corpus": self.corpus.hash,
             "terms": [repr(term) for term in self.terms],
             "inexact": self.inexact,
+            "mesh": self.crew.mesh,
             **self.books.state(self.step),
         }
 
@@ -189,6 +190,11 @@ class Session:
         self.inexact = found.state["inexact"]
         self.books.resume(self.step, found.state)
         self.books.start_clock(found.state["seconds"])
+        before, now = (mesh or "one process" for mesh in (found.state.get("mesh", ""), self.crew.mesh))
+        if before != now:
+            self.books.notes.append(
+                f"from step {self.step} on: {now} in place of {before}; the same rows, equal within rounding"
+            )
 
     def _begin(self) -> None:
         """The weights that a run without a checkpoint of its own starts from."""

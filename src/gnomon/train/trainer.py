@@ -76,7 +76,9 @@ def train(
     crew.require_same("plan", plain(plan.to_dict()), checkpoints.difference)
     crew.first(lambda: _require_begun(run_dir, mode))
     with crew.hold(run_dir / ".lock", f"run {plan.run_id}"):
-        opened = crew.first(lambda: open_run(plan, corpus, run_dir, execution, evaluate, terms, mode, inexact, crew.mesh))
+        opened = crew.first(
+            lambda: open_run(plan, corpus, run_dir, execution, evaluate, terms, mode, inexact, crew.mesh)
+        )
         if isinstance(opened, Result):
             return opened
         settled, strayed = opened
