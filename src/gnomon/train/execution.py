@@ -20,12 +20,15 @@ import torch
 from gnomon.common.errors import GnomonError
 from gnomon.common.files import read_json, write_json
 from gnomon.recipe.plan import Plan
+from gnomon.train.allocator import keep_freed_memory
 from gnomon.train.term import NextToken, Term
 
 EXECUTION_FILE = "execution.json"
 EXECUTION_SCHEMA = 1
 MICRO_TOKENS = 2048  # of a micro-batch: its activations stay near the cache
 METRIC_ROWS = 200  # about as many points in a learning curve
+STACKED = "stacked"  # kernels of runs that are trained as one batched program (train/stacked.py)
+ANYWHERE = ("torch", STACKED)  # kernels that need nothing but torch
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -47,7 +50,7 @@ class Execution:
     """How to carry out a run.
 
     threads: inside one operation. micro_rows: rows that pass through the model at once. dtype: of the multiplications.
-    kernels: what computes the gradient, "torch" (autograd) or the compiled step's name. checkpoint_every_s: seconds
+    kernels: what computes the gradient, "torch" (autograd), "stacked" or the compiled step's name. checkpoint_every_s: seconds
     between checkpoints; 0 writes one after every step. log_every: steps in a metrics row. keep_steps: checkpoints
     that stay, to branch from. mesh: of the processes that share the run (parallel/mesh.py), "" for one alone; threads
     and micro_rows are of each of them.
@@ -103,9 +106,25 @@ def kernels_for(plan: Plan, terms: Sequence[Term]) -> str:
 
 
 def decide(
-    plan: Plan, threads: int = 1, *, checkpoint_every_s: float = 60.0, keep_steps: tuple[int, ...] = ()
+    plan: Plan,
+    threads: int = 1,
+    *,
+    checkpoint_every_s: float = 60.0,
+    keep_steps: tuple[int, ...] = (),
+    by_measurement: bool = False,
 ) -> Execution:
-    """The execution of a plan on this machine. The micro-batch holds about 2k tokens, in even pieces of the batch."""
+    """The execution of a plan on this machine. The micro-batch holds about 2k tokens, in even pieces of the batch.
+
+    by_measurement: where `gnomon bench cpu` has measured this class of shapes, its fastest kernels in the plan's dtype;
+    else, and by default, the compiled step wherever it can serve.
+    """
+    kernels = kernels_for(plan, [NextToken()])
+    if by_measurement and kernels != "torch":
+        from gnomon.train.choice import fastest, recalled
+
+        seconds = recalled(plan, threads)
+        if seconds and fastest(seconds, plan.dtype).kernels == "torch":
+            kernels = "torch"
     largest = max(1, MICRO_TOKENS // plan.shape.context)
     pieces = math.ceil(plan.batch_rows / largest)
     return Execution(
@@ -113,7 +132,7 @@ def decide(
         micro_rows=math.ceil(plan.batch_rows / pieces),
         dtype=plan.dtype,
         log_every=max(1, plan.steps // METRIC_ROWS),
-        kernels=kernels_for(plan, [NextToken()]),
+        kernels=kernels,
         checkpoint_every_s=checkpoint_every_s,
         keep_steps=tuple(sorted(keep_steps)),
         machine=Machine.here(),
@@ -143,7 +162,7 @@ def hindrances(execution: Execution, available: str) -> list[str]:
     out = []
     if execution.threads > cores():
         out.append(f"it ran on {execution.threads} threads and this process may use {cores()} cores")
-    if execution.kernels not in ("torch", available):
+    if execution.kernels not in (*ANYWHERE, available):
         out.append(f"its gradient came from {execution.kernels} and here is {available}")
     if execution.machine is not None:
         here = Machine.here()
@@ -179,7 +198,7 @@ def settle(
         raise GnomonError(f"run {plan.run_id}: its plan computes in {plan.dtype}, its execution in {execution.dtype}")
     if execution.machine is None:
         execution = replace(execution, machine=Machine.here())
-    available = kernels_for(plan, terms) if execution.kernels != "torch" else "torch"
+    available = execution.kernels if execution.kernels in ANYWHERE else kernels_for(plan, terms)
     if recorded is None and execution.kernels != available:
         execution = replace(execution, kernels=available)  # terms that the compiled step does not know
     reasons = hindrances(execution, available)
@@ -197,7 +216,12 @@ def settle(
 
 @contextmanager
 def honoured(execution: Execution) -> Iterator[None]:
-    """torch as the execution wants it: its threads, deterministic algorithms; put back afterwards."""
+    """torch as the execution wants it: its threads, deterministic algorithms; put back afterwards.
+
+    The allocator is asked to keep what a step frees, where autograd takes the steps; that stays.
+    """
+    if execution.kernels == "torch":
+        keep_freed_memory()
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic  # a module whose one attribute is made by its class
     fill = memory.fill_uninitialized_memory

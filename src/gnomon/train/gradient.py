@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnomon.model.transformer import Transformer
-from gnomon.train.execution import Execution
+from gnomon.train.execution import STACKED, Execution
 from gnomon.train.native import NativeGradient
 from gnomon.train.optim import FlatWeights
+from gnomon.train.stacked import StackedGradient
 from gnomon.train.term import Batch, Forward, NextToken, Term, divided
 
 # Puts the gradient of a step's rows, int64 [B, T + 1], into the weights' buffer; returns what each term shows, float64.
@@ -30,6 +31,8 @@ def step_gradient(
         return AutogradGradient(model, weights, terms, execution.micro_rows)
     (term,) = terms
     assert isinstance(term, NextToken)
+    if execution.kernels == STACKED:
+        return StackedGradient(model, weights, term, execution.micro_rows)
     return CompiledGradient(model, weights, term, execution)
 
 

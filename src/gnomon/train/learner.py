@@ -83,8 +83,17 @@ class FlatLearner:
         initialise(self.model, plan.optimisation, plan.seed)
         groups = parameter_groups(self.model, plan.shape, plan.optimisation, plan.steps)
         self.flat = FlatWeights(self.model, groups, execution.torch_dtype)
-        self.optimiser = optimiser_of(self.flat, plan.optimisation)
-        self._step_gradient = step_gradient(self.model, self.flat, terms, execution)
+        self._equip()
+
+    def _equip(self) -> None:
+        """The optimiser and the way to the gradient, of the buffers that the weights live in."""
+        self.optimiser = optimiser_of(self.flat, self.plan.optimisation)
+        self._step_gradient = step_gradient(self.model, self.flat, self.terms, self.execution)
+
+    def move(self, master: Tensor, gradient: Tensor, compute: Tensor, part: Tensor) -> None:
+        """Live in these buffers (FlatWeights.move). The optimiser begins anew: call it before anything is restored."""
+        self.flat.move(self.model, master, gradient, compute, part)
+        self._equip()
 
     @property
     def updates(self) -> int:
