@@ -152,14 +152,14 @@ def test_gpt2_is_the_same_here_after_every_block(tmp_path):
 
 
 def test_gpt2_is_sampled_and_trained_by_what_serves_our_models(tmp_path, tokenizer):
+    from gnomon.engine.open import open_engine
     from gnomon.engine.protocol import GenerateRequest, SamplingOptions, ScoreRequest
-    from gnomon.engine.torch_engine import TorchEngine
     from gnomon.train.term import Batch, Forward, NextToken
 
     gpt2(tmp_path)
     (tmp_path / "tokenizer.json").write_text(tokenizer.to_json())
     model = open_model(str(tmp_path)).model
-    engine = TorchEngine(model, tokenizer, slots=2)
+    engine = open_engine(model, tokenizer)
     request = GenerateRequest((0, 5, 6), SamplingOptions(max_tokens=5, temperature=0))
     drawn = [event.token for event in engine.generate([request]) if hasattr(event, "token")]
     assert drawn == greedy(model, [0, 5, 6], 5)[: len(drawn)]

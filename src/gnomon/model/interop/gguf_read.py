@@ -16,6 +16,7 @@ from torch import Tensor
 from gnomon.common.errors import GnomonError
 from gnomon.corpus.tokenizer import Tokenizer
 from gnomon.model.interop.imported import Imported, missing_library
+from gnomon.model.interop.splitters import splitter
 from gnomon.model.interop.weights import GGUF_LLAMA, GGUF_QWEN3, take
 from gnomon.recipe.plan import ModelShape
 
@@ -23,12 +24,6 @@ HOUSES = {"llama": GGUF_LLAMA, "qwen3": GGUF_QWEN3}
 MARK, WORD = 3, 4  # token types: control, user-defined
 TURNING_TABLE = "rope_freqs.weight"  # llama.cpp keeps the scaling of Llama 3's rotations in it
 NAMED_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end_of_turn|>")  # a turn ends with one of these, whatever the file says
-# How llama.cpp splits text before merges, by tokenizer.ggml.pre (its unicode.cpp and llama-vocab.cpp).
-LLAMA_3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-QWEN_2 = LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
 def read_gguf(path: Path) -> Imported:
@@ -41,7 +36,10 @@ def read_gguf(path: Path) -> Imported:
             f"{path}: its architecture is {architecture!r}; gnomon reads GGUF of {' and '.join(sorted(HOUSES))}"
         )
     house = HOUSES[architecture]
-    shape = _shape(facts, architecture, tensors)
+    try:
+        shape = _shape(facts, architecture, tensors)
+    except ZeroDivisionError:
+        raise GnomonError(f"{path}: its metadata names no heads; the file is not whole") from None
     shapes = {name: tuple(int(n) for n in reversed(t.shape)) for name, t in tensors.items()}
     model = take(shape, house, shapes, lambda name: _values(path, tensors[name]), str(path))
     tokenizer = _tokenizer(facts)
@@ -142,6 +140,8 @@ def _shape(facts: _Facts, architecture: str, tensors: dict[str, Any]) -> ModelSh
     if "token_embd.weight" not in tensors:
         raise GnomonError(f"{path}: weight token_embd.weight is missing; the file is not whole")
     kv_heads = facts.whole(f"{architecture}.attention.head_count_kv", heads)
+    if kv_heads < 1 or heads % kv_heads:
+        raise GnomonError(f"{path}: {kv_heads} heads of keys for {heads} query heads; each serves equally many")
     return ModelShape(
         vocab=int(tensors["token_embd.weight"].shape[1]),
         context=facts.whole(f"{architecture}.context_length"),
@@ -182,7 +182,7 @@ def _tokenizer(facts: _Facts) -> Tokenizer:
         inner = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=_takes_whole_words(facts)))
     except Exception as error:  # the library raises bare Exception
         raise GnomonError(f"{facts.path}: its tokenizer does not fit together ({error})") from None
-    inner.pre_tokenizer = _splitter(facts)
+    inner.pre_tokenizer = splitter(facts.fields.get("tokenizer.ggml.pre", "gpt-2"), str(facts.path))
     inner.decoder = decoders.ByteLevel()
     words, marks = ([name for name, t in zip(names, types, strict=False) if t == kind] for kind in (WORD, MARK))
     inner.add_tokens([AddedToken(name, special=False, normalized=False) for name in words])
@@ -196,22 +196,3 @@ def _tokenizer(facts: _Facts) -> Tokenizer:
 def _takes_whole_words(facts: _Facts) -> bool:
     """Llama 3's vocabulary holds words that no merges lead to."""
     return bool(facts.fields.get("tokenizer.ggml.pre") == "llama-bpe")
-
-
-def _splitter(facts: _Facts) -> Any:
-    from tokenizers import Regex, pre_tokenizers
-
-    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    bare = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    known = {
-        "gpt-2": lambda: letters,
-        "smollm": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), letters]),
-        "llama-bpe": lambda: pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA_3), "isolated"), bare]),
-        "qwen2": lambda: pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(QWEN_2), "isolated"), bare]),
-    }
-    name = facts.fields.get("tokenizer.ggml.pre", "gpt-2")
-    if name not in known:
-        raise GnomonError(
-            f"{facts.path}: its text is split as {name!r} before merges; gnomon knows {', '.join(sorted(known))}"
-        )
-    return known[name]()
