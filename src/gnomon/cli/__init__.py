@@ -14,9 +14,20 @@ import gnomon.cli.scorecard  # noqa: F401  (adds its verb to forecast_app)
 from gnomon.cli.bench import bench_app
 from gnomon.cli.forecast import forecast_app
 from gnomon.cli.ladder import corpus_app, ladder_app, recipe_app
-from gnomon.cli.options import HOME, Cores, Executor, Home, Json, Overrides, core_count, missing_extra, write_json
+from gnomon.cli.options import (
+    HOME,
+    Cores,
+    Executor,
+    Home,
+    Json,
+    Overrides,
+    Track,
+    core_count,
+    missing_extra,
+    write_json,
+)
 from gnomon.cli.runs import runs_app
-from gnomon.common.errors import GnomonError
+from gnomon.common.errors import GnomonError, Told
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,7 +58,8 @@ def main() -> None:
     except GnomonError as error:
         if debug:
             raise
-        print(f"gnomon: {error}", file=sys.stderr)
+        if not isinstance(error, Told):
+            print(f"gnomon: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
         if debug:
@@ -73,6 +85,7 @@ def quickstart(
     home: Home = HOME,
     cores: Cores = 0,
     executor: Executor = "local",
+    track: Track = None,
     json_file: Json = None,
 ) -> None:
     """Read text, train tiny models, forecast one 30× bigger, seal it, train it, and open the envelope."""
@@ -82,7 +95,9 @@ def quickstart(
     from gnomon.workflow.quickstart import quickstart as run
 
     with Display() as display:
-        options = Options(preset, home, core_count(cores), corpus, tuple(overrides or ()), seed, executor)
+        options = Options(
+            preset, home, core_count(cores), corpus, tuple(overrides or ()), seed, executor, tuple(track or ())
+        )
         write_json(json_file, run(options, display, core_flops_per_s()))
 
 
@@ -101,16 +116,25 @@ def train(
     inexact: Annotated[
         bool, typer.Option("--inexact", help="Resume on a machine that cannot repeat the run's bits.")
     ] = False,
+    track: Track = None,
+    mesh: Annotated[
+        str, typer.Option("--mesh", envvar="GNOMON_MESH", help="Under torchrun: data=4,tensor=2; else all along data.")
+    ] = "",
     home: Home = HOME,
     cores: Cores = 0,
 ) -> None:
-    """Train one model: a new run, `--resume RUN`, or `--branch RUN@STEP`."""
+    """Train one model: a new run, `--resume RUN`, or `--branch RUN@STEP`; under torchrun in many processes."""
     from gnomon.workflow.display import Display
-    from gnomon.workflow.training import Wish, train_one
+    from gnomon.workflow.together import train_together
+    from gnomon.workflow.training import Wish
 
-    wish = Wish(what, tuple(overrides or ()), resume, branch, steps, compute, width, unregistered, inexact)
+    wish = Wish(
+        what, tuple(overrides or ()), resume, branch, steps, compute, width, unregistered, inexact, tuple(track or ())
+    )
     with Display() as display:
-        print(train_one(wish, home, core_count(cores), display))
+        line = train_together(wish, home, core_count(cores), display, mesh)
+    if line:
+        print(line)
 
 
 @app.command()

@@ -17,6 +17,10 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, as key=v
 Executor = Annotated[
     str, typer.Option("--executor", help="Who does the runs: local, ray, ray:auto, ray:HOST:6379, ray://HOST:10001.")
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", help="Show the learning curve in tensorboard, wandb or mlflow too. May be given again."),
+]
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")]
 TargetCompute = Annotated[float, typer.Option("--target", "--compute", help="Training FLOPs of the target.")]
 Metric = Annotated[str | None, typer.Option("--metric", help="The column to forecast; needed where several could be.")]

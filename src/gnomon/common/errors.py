@@ -14,3 +14,11 @@ class JobFailed(GnomonError):
     """A job that was asked for rightly and did not succeed. Exit code 1."""
 
     exit_code = 1
+
+
+class Told(GnomonError):
+    """What another process of the same command says; this one ends without a word."""
+
+    def __init__(self, message: str, exit_code: int = GnomonError.exit_code) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -16,7 +16,8 @@ from gnomon.recipe.plan import Plan
 class Job:
     """Train a plan, or evaluate a finished run on whole held-out sets.
 
-    sets: splits of the corpus to evaluate on. subset_tokens: of each; None is the whole set.
+    sets: splits of the corpus to evaluate on. subset_tokens: of each; None is the whole set. track: trackers that are
+    told the learning curve (train/trackers.py).
     """
 
     kind: Literal["train", "evaluate"]
@@ -25,6 +26,7 @@ class Job:
     subset_tokens: int | None = None
     threads: int = 1
     registry_head: str = ""
+    track: tuple[str, ...] = ()
 
     @property
     def weight(self) -> float:
@@ -36,7 +38,14 @@ class Job:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Job:
-        return cls(**{**value, "plan": Plan.from_dict(value["plan"]), "sets": tuple(value["sets"])})
+        return cls(
+            **{
+                **value,
+                "plan": Plan.from_dict(value["plan"]),
+                "sets": tuple(value["sets"]),
+                "track": tuple(value["track"]),
+            }
+        )
 
 
 @dataclass(frozen=True)

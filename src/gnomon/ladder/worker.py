@@ -59,6 +59,7 @@ class Worker:
         from gnomon.train.execution import decide
         from gnomon.train.live import share_of_peak
         from gnomon.train.peak import matmul_peak
+        from gnomon.train.trackers import Trackers
         from gnomon.train.trainer import train
 
         last, plan = 0.0, job.plan
@@ -72,16 +73,18 @@ class Worker:
                 share = {"fraction_of_peak": share_of_peak(metrics["flops_per_s"], peak)} if peak else {}
                 say("progress", plan.run_id, {"step": step, "steps": plan.steps, **metrics, **share})
 
-        result = train(
-            job.plan,
-            self.corpus,
-            run_folder(self.home, job.plan.run_id),
-            execution=decide(job.plan, threads=job.threads),
-            evaluate=sets,
-            callbacks=[progress],
-            registry_head=job.registry_head,
-            mode="auto",
-        )
+        with Trackers(job.track, plan, self.home) as trackers:
+            result = train(
+                job.plan,
+                self.corpus,
+                run_folder(self.home, job.plan.run_id),
+                execution=decide(job.plan, threads=job.threads),
+                evaluate=sets,
+                callbacks=[progress, trackers],
+                registry_head=job.registry_head,
+                mode="auto",
+            )
+            result = trackers.finish(result, run_folder(self.home, plan.run_id))
         return result.to_dict()
 
     def _evaluate(self, job: Job, sets: list[EvalSet]) -> dict[str, Any]:

@@ -49,7 +49,8 @@ class Observer(Protocol):
 class Options:
     """preset: a shipped recipe or a path. corpus: the user's folder. overrides: key=value. cores: to be used.
 
-    executor: who does the runs, as ladder/executors/choose.py names them.
+    executor: who does the runs, as ladder/executors/choose.py names them. track: who is told the
+    target's learning curve (train/trackers.py).
     """
 
     preset: str
@@ -59,6 +60,7 @@ class Options:
     overrides: tuple[str, ...] = ()
     seed: int | None = None
     executor: str = "local"
+    track: tuple[str, ...] = ()
 
 
 def quickstart_recipe(options: Options) -> Recipe:
@@ -94,6 +96,10 @@ def quickstart(options: Options, observer: Observer, core_flops_per_s: float) ->
     Raises GnomonError for bad input, JobFailed when a run failed, KeyboardInterrupt when stopped (all is kept).
     """
     began = time.monotonic()
+    if options.track:
+        from gnomon.train.trackers import check_trackers
+
+        check_trackers(options.track)
     study = _read(options, observer, core_flops_per_s)
     table = study.run_ladder(observer.rung)
     forecasts, warnings = study.forecast(table)
@@ -125,7 +131,7 @@ def _read(options: Options, observer: Observer, core_flops_per_s: float) -> Stud
     times_larger = check_ladder([(rung.budget, rung.plan) for rung in ladder], target_plan)
     needs = whole_cost(plans, target_plan, core_flops_per_s, options.cores)
     observer.began(recipe, glance(recipe.corpus), len(plans), times_larger, needs)
-    study = Study(recipe, options.home, options.cores, options.executor)
+    study = Study(recipe, options.home, options.cores, options.executor, options.track)
     corpus = study.build(observer.reading)
     have, wish = len(corpus.tokens("train")), study.target_plan.tokens
     smaller = SMALLER.get(options.preset)

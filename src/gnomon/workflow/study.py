@@ -72,11 +72,13 @@ def check_ladder(plans: Sequence[tuple[float, Plan]], target: Plan) -> float:
 class Study:
     """recipe: what to run. home: where everything is kept. cores: processes side by side, and threads of the target.
 
-    executor: who does the runs, as executors/choose.py names them.
+    executor: who does the runs, as executors/choose.py names them. track: who is told the target's learning curve.
     """
 
-    def __init__(self, recipe: Recipe, home: Path, cores: int, executor: str = "local") -> None:
-        self.recipe, self.home, self.cores, self.executor = recipe, home, cores, executor
+    def __init__(
+        self, recipe: Recipe, home: Path, cores: int, executor: str = "local", track: tuple[str, ...] = ()
+    ) -> None:
+        self.recipe, self.home, self.cores, self.executor, self.track = recipe, home, cores, executor, track
         check(executor)
         self.registry = Registry(home / "forecasts.jsonl")
         self._corpus: Corpus | None = None
@@ -274,7 +276,7 @@ class Study:
         folder = run_folder(self.home, plan.run_id)
         result = read_result(folder)
         if result is None or (result["status"] == "done" and not set(self.held_out) <= set(result["evaluations"])):
-            job = Job("train", plan, self.held_out, None, threads=self.cores, registry_head=entry.hash)
+            job = Job("train", plan, self.held_out, None, self.cores, entry.hash, self.track)
             executor_for(self.executor, self.home, self.corpus.folder, self.cores).run([job], on_event)
         result = read_result(folder)
         if result is None:

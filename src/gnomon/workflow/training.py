@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gnomon.common.errors import GnomonError
 from gnomon.corpus.shards import Corpus
@@ -15,6 +15,7 @@ from gnomon.recipe.flops import train_flops_per_token
 from gnomon.recipe.load import load_recipe, shipped_recipes
 from gnomon.recipe.plan import Plan
 from gnomon.registry import require_entry
+from gnomon.train.crew import ALONE, Crew
 from gnomon.workflow.display import Display
 from gnomon.workflow.quickstart import folder_corpus
 from gnomon.workflow.study import Study
@@ -36,20 +37,25 @@ class Wish:
     width: int | None = None
     unregistered: bool = False
     inexact: bool = False
+    track: tuple[str, ...] = ()
 
 
-def train_one(wish: Wish, home: Path, cores: int, display: Display) -> str:
-    """Train one model and return one line that says where it is and how good it became."""
+def train_one(wish: Wish, home: Path, cores: int, display: Display, crew: Crew = ALONE) -> str:
+    """Train one model and return one line that says where it is and how good it became. crew: who trains with us."""
     if sum(map(bool, (wish.what, wish.resume, wish.branch))) != 1:
         raise GnomonError("train: give one of a folder or recipe (a new run), --resume RUN, or --branch RUN@STEP")
+    if wish.track:
+        from gnomon.train.trackers import check_trackers
+
+        check_trackers(wish.track)
     if wish.resume:
-        return _resume(wish, home)
+        return _resume(wish, home, crew)
     if wish.branch:
-        return _branch(wish, home)
-    return _new(wish, home, cores, display)
+        return _branch(wish, home, crew)
+    return _new(wish, home, cores, display, crew)
 
 
-def _new(wish: Wish, home: Path, cores: int, display: Display) -> str:
+def _new(wish: Wish, home: Path, cores: int, display: Display, crew: Crew) -> str:
     folder = Path(wish.what)
     recipe = load_recipe("quickstart" if folder.is_dir() else wish.what, wish.overrides)
     if folder.is_dir():
@@ -60,16 +66,19 @@ def _new(wish: Wish, home: Path, cores: int, display: Display) -> str:
         recipe = recipe.model_copy(update={"target": recipe.target.model_copy(update={"width": wish.width})})
     if wish.compute:
         recipe = recipe.model_copy(update={"target": recipe.target.model_copy(update={"compute": wish.compute})})
-    study = Study(recipe, home, cores)
+    study = Study(recipe, home, cores, track=wish.track)
     corpus = study.build(display.reading)
     if folder.is_dir():
         plan = (wish.compute and study.family.at(wish.compute, recipe.target.width)) or _one_epoch(study, corpus)
-        return _train(plan, corpus, home, cores, registry_head="")
+        return _train(plan, corpus, home, cores, registry_head="", track=wish.track, crew=crew)
     if wish.unregistered:
         plan = study.family.at(recipe.target.compute, recipe.target.width)
-        return _train(plan, corpus, home, cores, registry_head="")
+        return _train(plan, corpus, home, cores, registry_head="", track=wish.track, crew=crew)
     entry = require_entry(study.registry, study.target_hash)
     display.training(study.seeded_target(entry))
+    if crew.size > 1:
+        plan = study.seeded_target(entry)
+        _train(plan, corpus, home, cores, registry_head=entry.hash, track=wish.track, crew=crew, sets=study.held_out)
     result = study.run_target(entry, display.target)
     study.close(entry, result)
     return _line(home, result["run_id"], result["evaluations"])
@@ -82,15 +91,17 @@ def _one_epoch(study: Study, corpus: Corpus) -> Plan:
     return family.at(min(once, study.recipe.target.compute), width)
 
 
-def _resume(wish: Wish, home: Path) -> str:
+def _resume(wish: Wish, home: Path, crew: Crew) -> str:
     from gnomon.train.checkpoint import read_plan
 
     plan = read_plan(RunStore(home).find(wish.resume))
     corpus = _corpus_of(plan, home)
-    return _train(plan, corpus, home, None, registry_head="", mode="resume", inexact=wish.inexact)
+    return _train(
+        plan, corpus, home, None, registry_head="", mode="resume", inexact=wish.inexact, track=wish.track, crew=crew
+    )
 
 
-def _branch(wish: Wish, home: Path) -> str:
+def _branch(wish: Wish, home: Path, crew: Crew) -> str:
     from gnomon.train.branch import branch_plan, parent_checkpoint, parse
     from gnomon.train.checkpoint import read_plan
 
@@ -98,7 +109,7 @@ def _branch(wish: Wish, home: Path) -> str:
     trunk = read_plan(RunStore(home).find(run))
     plan = branch_plan(trunk, step, wish.steps)
     parent_checkpoint(plan, home / "runs")  # raises before the branch has a folder
-    return _train(plan, _corpus_of(plan, home), home, 1, registry_head="")
+    return _train(plan, _corpus_of(plan, home), home, 1, registry_head="", track=wish.track, crew=crew)
 
 
 def _corpus_of(plan: Plan, home: Path) -> Corpus:
@@ -120,12 +131,20 @@ def _train(
     registry_head: str,
     mode: Mode = "auto",
     inexact: bool = False,
+    track: tuple[str, ...] = (),
+    crew: Crew = ALONE,
+    sets: tuple[str, ...] = ("documents",),
 ) -> str:
-    """Train one plan with its progress shown. cores: None takes the execution that the run has on record."""
+    """Train one plan with its progress shown, and examine it on those of sets that the corpus holds out.
+
+    cores: of each process; None takes the execution that the run has on record.
+    """
     from gnomon.train import schedule
     from gnomon.train.execution import decide, stored
     from gnomon.train.live import Live
+    from gnomon.train.parallel.world import shared_by
     from gnomon.train.peak import matmul_peak
+    from gnomon.train.trackers import Trackers
     from gnomon.train.trainer import train
 
     keep = (schedule.decay_start(plan.steps, plan.optimisation),)  # where a branch may leave
@@ -133,18 +152,20 @@ def _train(
     execution = decide(plan, threads=cores, keep_steps=keep) if cores else None
     carried = recorded or execution
     peak = matmul_peak(plan.shape, plan.batch_tokens, plan.dtype, carried.threads if carried else 1)
-    with Live(plan, peak) as live:
+    folder = run_folder(home, plan.run_id)
+    asked: dict[str, Any] = {"execution": execution, "registry_head": registry_head, "mode": mode, "inexact": inexact}
+    crew.tell({"plan": plan, "corpus": corpus.folder, "run_dir": folder, **asked})
+    with Live(plan, crew.size * peak) as live, Trackers(track, plan, home) as trackers:
         result = train(
             plan,
             corpus,
-            run_folder(home, plan.run_id),
-            execution=execution,
-            evaluate=[evaluation_set(corpus, "documents", plan.shape.context, None)] if corpus.has("documents") else [],
-            callbacks=[live],
-            registry_head=registry_head,
-            mode=mode,
-            inexact=inexact,
+            folder,
+            evaluate=[evaluation_set(corpus, name, plan.shape.context, None) for name in sets if corpus.has(name)],
+            callbacks=[live, trackers],
+            **asked,
+            **shared_by(crew),
         )
+        result = trackers.finish(result, folder)
     return _line(home, plan.run_id, result.to_dict()["evaluations"])
 
 
