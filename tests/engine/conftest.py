@@ -42,9 +42,17 @@ def vocabulary() -> Bytes:
 
 @pytest.fixture
 def make_engine(vocabulary):
-    from gnomon.engine.torch_engine import TorchEngine
+    """An engine on a random model; kernels "torch" or "native"."""
+    from gnomon.engine.open import open_engine
+    from gnomon.engine.options import EngineOptions
 
-    return lambda slots=4, **shape: TorchEngine(random_model(**shape), vocabulary, slots=slots)
+    def make(slots=4, kernels="torch", weights="float32", threads=1, **shape):
+        model = random_model(**shape)
+        engine = open_engine(model, vocabulary, EngineOptions(slots, 0, weights, kernels, threads))
+        engine.model = model
+        return engine
+
+    return make
 
 
 def collected(events) -> dict[int, SimpleNamespace]:

@@ -97,7 +97,7 @@ def test_what_is_missing_is_named(made, tmp_path):
 
 
 def test_without_torch_the_way_to_get_it_is_said(made, monkeypatch):
-    monkeypatch.setitem(sys.modules, "gnomon.engine.torch_engine", None)
+    monkeypatch.setitem(sys.modules, "gnomon.engine.open", None)
     with pytest.raises(GnomonError, match=r"not installed; pip install 'gnomon\[train\]'"):
         load_run(*made)
 

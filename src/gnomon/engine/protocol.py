@@ -21,6 +21,7 @@ class ScoreRequest:
 
     tokens: tuple[int, ...]
     start: int = 1
+    owner: str = ""  # work that was done for one owner is never reused for another
 
     def __post_init__(self) -> None:
         if not 1 <= self.start <= len(self.tokens):
@@ -72,15 +73,21 @@ class SamplingOptions:
 class GenerateRequest:
     tokens: tuple[int, ...]  # the prompt; empty starts a new document
     options: SamplingOptions = SamplingOptions()
+    owner: str = ""  # as in ScoreRequest: how long a prompt takes would tell one owner what another has asked
 
 
 @dataclass(frozen=True)
 class Started:
-    """The prompt has been read. dropped: tokens at its front that did not fit into the context and were left out."""
+    """The request has a slot.
+
+    dropped: tokens at the prompt's front that did not fit into the context and were left out. cached: of the
+    prompt_tokens, those at its front that need not be read, since a prompt of the same owner began with them.
+    """
 
     request: int  # index into the requests
     prompt_tokens: int
     dropped: int = 0
+    cached: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 
 if TYPE_CHECKING:
     from gnomon.engine.protocol import SamplingOptions
+    from gnomon.engine.reader import Logits
 
 
 def log_probabilities(logits_BV: torch.Tensor) -> torch.Tensor:
@@ -35,6 +36,17 @@ def probabilities(logits_BV: torch.Tensor, options: Sequence[SamplingOptions]) -
     if greedy:
         weights_BV[greedy] = torch.nn.functional.one_hot(logits_BV[greedy].argmax(dim=-1), logits_BV.shape[-1]).double()
     return weights_BV
+
+
+def choose(logits: Logits, options: Sequence[SamplingOptions], uniforms: Sequence[float]) -> list[int]:
+    """The next token of each row: its likeliest at temperature 0, else one drawn with its uniform number in [0, 1)."""
+    tokens = list(logits.best)
+    rows = [row for row, o in enumerate(options) if o.temperature > 0]
+    if rows:
+        weights_BV = probabilities(logits.values[rows], [options[row] for row in rows])
+        for row, token in zip(rows, draw(weights_BV, [uniforms[row] for row in rows]), strict=True):
+            tokens[row] = token
+    return tokens
 
 
 def _kept(scaled_BV: torch.Tensor, options: Sequence[SamplingOptions]) -> torch.Tensor:

@@ -62,6 +62,16 @@ class Cache:
             )
         self.lengths_B.copy_(lengths_B)
 
+    def resume(self, row: int, length: int) -> None:
+        """One row goes on behind its first `length` tokens, which the caller knows it to hold."""
+        self.lengths_B[row] = length
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """The first `length` tokens of one row, as they are in another."""
+        self.keys[:, target, :, :length] = self.keys[:, source, :, :length]
+        self.values[:, target, :, :length] = self.values[:, source, :, :length]
+        self.resume(target, length)
+
     def positions(self, steps: int) -> Tensor:
         """Positions [B, T] of the next `steps` tokens. Raises GnomonError when a row has no room for them."""
         longest = int(self.lengths_B.max())

@@ -13,7 +13,8 @@ from gnomon.recipe.plan import Plan
 
 if TYPE_CHECKING:
     from gnomon.chat.template import ChatTemplate
-    from gnomon.engine.protocol import Engine
+    from gnomon.engine.local import LocalEngine
+    from gnomon.engine.options import EngineOptions
 
 
 @dataclass(frozen=True)
@@ -24,39 +25,40 @@ class Loaded:
     end_ids: tokens after which it says no more.
     """
 
-    engine: Engine
+    engine: LocalEngine
     tokenizer: Tokenizer
     plan: Plan | None = None
     chat: ChatTemplate | None = None
     end_ids: tuple[int, ...] = ()
 
 
-def load_model(home: Path, name: str, slots: int = 8) -> Loaded:
+def load_model(home: Path, name: str, options: EngineOptions | None = None) -> Loaded:
     """A run, or what model/interop/imported.py opens: `smollm2`, a Hugging Face folder, a GGUF file.
 
+    options: how it is served (engine/options.py); what was chosen and why is in engine.notes.
     Raises GnomonError as load_run and open_model do.
     """
     from gnomon.model.interop.imported import is_outside
 
-    return load_outside(home, name) if is_outside(name) else load_run(home, name, slots)
+    return load_outside(home, name, options) if is_outside(name) else load_run(home, name, options)
 
 
-def load_outside(home: Path, name: str, slots: int = 1) -> Loaded:
-    """One slot: a model that others made is large beside ours, and a step of many slots costs what all of them cost."""
+def load_outside(home: Path, name: str, options: EngineOptions | None = None) -> Loaded:
+    """A model that others made, behind an engine. Raises GnomonError as open_model does."""
     from gnomon.chat.template import ChatTemplate
 
     try:
-        from gnomon.engine.torch_engine import TorchEngine
+        from gnomon.engine.open import open_engine
         from gnomon.model.interop.imported import open_model
     except ModuleNotFoundError as error:
         raise _untrained(error) from None
     found = open_model(name, home)
     chat = ChatTemplate(found.chat_template, found.bos, found.eos) if found.chat_template else None
-    return Loaded(TorchEngine(found.model, found.tokenizer, slots), found.tokenizer, None, chat, found.end_ids)
+    return Loaded(open_engine(found.model, found.tokenizer, options), found.tokenizer, None, chat, found.end_ids)
 
 
-def load_run(home: Path, run: str, slots: int = 8) -> Loaded:
-    """The final weights of the run whose id begins with `run`, behind an engine of that many slots.
+def load_run(home: Path, run: str, options: EngineOptions | None = None) -> Loaded:
+    """The final weights of the run whose id begins with `run`, behind an engine.
 
     Raises GnomonError when there is no such run, it is not finished, its checkpoint is damaged, its corpus is gone, or
     torch is not installed.
@@ -68,12 +70,12 @@ def load_run(home: Path, run: str, slots: int = 8) -> Loaded:
     if not (folder / "tokenizer.json").exists():
         raise GnomonError(f"run {found.run_id}: its tokenizer is not in {folder}; build its corpus again first")
     try:
-        from gnomon.engine.torch_engine import TorchEngine
+        from gnomon.engine.open import open_engine
         from gnomon.train.checkpoint import load_final
     except ModuleNotFoundError as error:
         raise _untrained(error) from None
     tokenizer = Tokenizer.open(folder / "tokenizer.json")
-    return Loaded(TorchEngine(load_final(found.folder), tokenizer, slots), tokenizer, found.plan)
+    return Loaded(open_engine(load_final(found.folder), tokenizer, options), tokenizer, found.plan)
 
 
 def _untrained(error: ModuleNotFoundError) -> GnomonError:

@@ -102,15 +102,20 @@ def test_a_sample_ends_at_a_stop_id_or_at_its_length(make_engine, vocabulary, co
 
 
 def test_a_stop_text_is_neither_shown_nor_passed(vocabulary, collect):
-    from gnomon.engine.torch_engine import TorchEngine
-
-    engine = TorchEngine(Chain("one two STOP three", vocabulary), vocabulary, slots=2)
+    engine = reciting("one two STOP three", vocabulary)
     options = SamplingOptions(max_tokens=40, temperature=0.0, stop=("STOP",))
     plain = SamplingOptions(max_tokens=40, temperature=0.0)
     start = vocabulary.encode("o")
     samples = collect(engine.generate([GenerateRequest(start, options), GenerateRequest(start, plain)]))
     assert (samples[0].text, samples[0].reason) == ("ne two ", "stop")
     assert (samples[1].text, samples[1].reason) == ("ne two STOP three", "end")
+
+
+def reciting(text, vocabulary):
+    from gnomon.engine.local import LocalEngine
+    from gnomon.engine.torch_reader import TorchReader
+
+    return LocalEngine(TorchReader(Chain(text, vocabulary), 64), vocabulary, slots=2)
 
 
 class Chain:
@@ -138,9 +143,7 @@ class Chain:
 
 
 def test_a_character_split_over_tokens_arrives_whole(vocabulary, collect):
-    from gnomon.engine.torch_engine import TorchEngine
-
-    engine = TorchEngine(Chain("xé…𝄞 ok", vocabulary), vocabulary, slots=1)
+    engine = reciting("xé…𝄞 ok", vocabulary)
     request = GenerateRequest(vocabulary.encode("x"), SamplingOptions(max_tokens=40, temperature=0.0))
     pieces = [getattr(event, "text", "") for event in engine.generate([request])]
     assert "".join(pieces) == "é…𝄞 ok"
@@ -176,7 +179,7 @@ def test_a_score_does_not_move_with_batch_padding_or_order(make_engine, vocabula
 def test_a_sequence_longer_than_the_context_is_scored_whole_with_half_a_context_behind_it(
     make_engine, vocabulary, length, start
 ):
-    from gnomon.engine.torch_engine import _windows
+    from gnomon.engine.local import _windows
 
     engine = make_engine(context=16)
     tokens = tuple(1 + (i * 7) % 256 for i in range(length))
