@@ -13,12 +13,35 @@ bench_app = group("Measurements of this machine and of the method.")
 
 
 @bench_app.command("train")
-def bench_train(json_file: Json = None, cores: Cores = 1, turns: Annotated[int, typer.Option(min=1)] = 15) -> None:
-    """Tokens per second and share of the matmul peak, beside a plain step with the same matmul FLOPs."""
-    from gnomon.workflow.bench_train import bench_lines, bench_train
+def bench_train(
+    json_file: Json = None,
+    cores: Cores = 1,
+    turns: Annotated[int, typer.Option(min=1)] = 15,
+    width: Annotated[list[int] | None, typer.Option("--width", help="A width; may be given again.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto: the faster one here.")] = "auto",
+    home: Home = HOME,
+) -> None:
+    """Tokens per second and share of the matmul peak, beside plain steps with the same products, and the peers."""
+    from gnomon.workflow.bench_train import WIDTHS, bench_lines, bench_train
 
-    measured = bench_train(threads=core_count(cores), turns=turns)
+    measured = bench_train(width or WIDTHS, turns, core_count(cores), dtype, home)
     for line in bench_lines(measured):
+        print(line)
+    write_json(json_file, measured)
+
+
+@bench_app.command("cpu")
+def bench_cpu(
+    json_file: Json = None,
+    cores: Cores = 0,
+    width: Annotated[list[int] | None, typer.Option("--width", help="A width; may be given again.")] = None,
+    recipe: Annotated[str, typer.Option(help="Measure the shapes of this recipe, not those of bench train.")] = "",
+) -> None:
+    """What is fastest on this machine: kernels, dtype, threads, allocator. Remembered; runs that ask for it use it."""
+    from gnomon.workflow.bench_cpu import bench_cpu, cpu_lines, plans_of
+
+    measured = bench_cpu(plans_of(width or (), recipe), core_count(cores))
+    for line in cpu_lines(measured):
         print(line)
     write_json(json_file, measured)
 

@@ -2,8 +2,9 @@
 
 The plain model is what a first course writes: LayerNorm, GELU, learned positions, attention as two products and a mask,
 torch.optim.AdamW with its defaults (shape of arXiv:1706.03762 as a decoder; biases left out, so that products alone are
-matched). The better-equipped rival is the same with scaled_dot_product_attention and AdamW(fused=True). Steps of all
-three take turns, so that a busy machine slows all alike; a ratio is the median over turns.
+matched). The better-equipped rival is the same with scaled_dot_product_attention and AdamW(fused=True); peers that are
+set up (bench_peers.py) join in. Steps of all take turns, so that a busy machine slows all alike; a ratio is the median
+over turns.
 
 B batch, T time, H heads, E head width, D width.
 """
@@ -13,21 +14,26 @@ from __future__ import annotations
 import math
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gnomon.common.errors import GnomonError
 from gnomon.recipe.flops import forward_flops_per_token, train_flops_per_token
 from gnomon.recipe.plan import ModelShape, Optimisation, Plan
+from gnomon.workflow.bench_peers import peer_steps
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import nn
 
+    from gnomon.train.execution import Execution
+
 VOCAB, CONTEXT, DEPTH, BATCH_TOKENS = 1024, 256, 4, 2048
 WIDTHS = (64, 128, 256)
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 class RandomCorpus:
@@ -124,7 +130,9 @@ def plain_step(plan: Plan, fused: bool) -> Callable[[], None]:
     return step
 
 
-def gnomon_step(plan: Plan, folder: Path, threads: int, kernels: str | None = None) -> Callable[[], None]:
+def gnomon_step(
+    plan: Plan, folder: Path, threads: int, kernels: str | None = None, by_measurement: bool = False
+) -> Callable[[], None]:
     """One optimiser step of the trainer itself: rows, gradient, clip, update. kernels: in place of the fastest."""
     from dataclasses import replace
 
@@ -132,7 +140,7 @@ def gnomon_step(plan: Plan, folder: Path, threads: int, kernels: str | None = No
     from gnomon.train.session import Session
     from gnomon.train.term import NextToken
 
-    execution = decide(plan, threads)
+    execution = decide(plan, threads, by_measurement=by_measurement)
     if kernels is not None:
         execution = replace(execution, kernels=kernels)
     corpus: Any = RandomCorpus()
@@ -144,58 +152,72 @@ def gnomon_step(plan: Plan, folder: Path, threads: int, kernels: str | None = No
     return step
 
 
-def interleaved(steps: Sequence[Callable[[], None]], turns: int, warmup: int = 2) -> list[list[float]]:
-    """Seconds of each step in every turn: [turns][len(steps)]; within a turn they follow one another."""
-    for _ in range(warmup):
-        for step in steps:
-            step()
-    out = []
-    for _ in range(turns):
-        turn = []
-        for step in steps:
-            began = time.perf_counter()
-            step()
-            turn.append(time.perf_counter() - began)
-        out.append(turn)
-    return out
+def bench_width(width: int, turns: int, threads: int, dtype: str, home: Path | None) -> dict[str, Any]:
+    """One width: tokens/s, ratios to the plain steps and to the peers (above 1: gnomon is faster), share of the peak.
 
+    The peak is that of the products in the dtype that the step computes in. Memory is handed out as the system does.
+    """
+    from dataclasses import replace
 
-def bench_width(width: int, turns: int, threads: int) -> dict[str, float]:
-    """One width: tokens/s, ratios to the two plain steps (above 1: gnomon is faster), share of the measured peak."""
-    from gnomon.train.execution import decide, honoured
+    from gnomon.train.choice import fastest, interleaved, measured
+    from gnomon.train.execution import honoured
     from gnomon.train.peak import matmul_peak
 
     plan = bench_plan(width)
-    with tempfile.TemporaryDirectory() as folder, honoured(decide(plan, threads)):
-        steps = [gnomon_step(plan, Path(folder), threads), plain_step(plan, False), plain_step(plan, True)]
-        times = interleaved(steps, turns)
+    plan = replace(plan, dtype=fastest(measured(plan, threads)).dtype if dtype == "auto" else dtype)
+    execution = decide_by_measurement(plan, threads)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.enter_context(honoured(execution))
+        peers = stack.enter_context(peer_steps(home, plan, threads)) if home else {}
+        own = gnomon_step(plan, folder, threads, by_measurement=True)
+        others: dict[str, Callable[[], None]] = {
+            "plain": plain_step(plan, False), "fused_sdpa": plain_step(plan, True), **peers
+        }  # fmt: skip
+        times = interleaved([own, *others.values()], turns, warmup=2)
     seconds = statistics.median(turn[0] for turn in times)
+    ratios = {name: statistics.median(turn[i] / turn[0] for turn in times) for i, name in enumerate(others, start=1)}
     tokens_per_s = plan.batch_tokens / seconds
     peak = matmul_peak(plan.shape, plan.batch_tokens, plan.dtype, threads)
     return {
         "tokens_per_s": tokens_per_s,
-        "ratio_to_plain_fp32": statistics.median(turn[1] / turn[0] for turn in times),
-        "ratio_to_fused_sdpa": statistics.median(turn[2] / turn[0] for turn in times),
+        "ratio_to_plain_fp32": ratios.pop("plain"),
         "fraction_of_matmul_peak": tokens_per_s * train_flops_per_token(plan.shape) / peak,
+        "ratio_to": ratios,
+        "dtype": plan.dtype,
+        "kernels": execution.kernels,
+        "peers": {name: {"setting": peer.setting, "tried_s": peer.tried} for name, peer in peers.items()},
         "forward_flops_per_token": forward_flops_per_token(plan.shape),
         "matmul_peak_flops_per_s": peak,
     }
 
 
-def bench_train(widths: Sequence[int] = WIDTHS, turns: int = 15, threads: int = 1) -> dict[str, Any]:
-    """The whole bench, as `gnomon bench train --json` writes it: {"widths": {"64": {...}}, and what it ran on}."""
-    from gnomon.train.execution import Machine, decide
+def decide_by_measurement(plan: Plan, threads: int) -> Execution:
+    from gnomon.train.execution import decide
 
+    return decide(plan, threads, by_measurement=True)
+
+
+def bench_train(
+    widths: Sequence[int] = WIDTHS, turns: int = 15, threads: int = 1, dtype: str = "auto", home: Path | None = None
+) -> dict[str, Any]:
+    """The whole bench, as `gnomon bench train --json` writes it: {"widths": {"64": {...}}, and what it ran on}.
+
+    dtype: float32, bfloat16, or auto, the one with the shorter step here. home: where peers may be set up.
+    """
+    from gnomon.train.execution import Machine
+
+    if dtype not in DTYPES:
+        raise GnomonError(f"bench train: dtype is {dtype!r}; it is one of {', '.join(DTYPES)}")
     machine = Machine.here()
     return {
-        "widths": {str(width): bench_width(width, turns, threads) for width in widths},
+        "widths": {str(width): bench_width(width, turns, threads, dtype, home) for width in widths},
         "vocab": VOCAB,
         "context": CONTEXT,
         "depth": DEPTH,
         "batch_tokens": BATCH_TOKENS,
         "threads": threads,
         "turns": turns,
-        "kernels": decide(bench_plan(widths[0]), threads).kernels,
         "torch": machine.torch,
         "processor": machine.processor,
     }
@@ -204,13 +226,16 @@ def bench_train(widths: Sequence[int] = WIDTHS, turns: int = 15, threads: int = 
 def bench_lines(measured: dict[str, Any]) -> Iterator[str]:
     """The bench in words: one line a width."""
     yield (
-        f"{measured['processor']}, torch {measured['torch']}, {measured['threads']} thread(s), {measured['kernels']}; "
+        f"{measured['processor']}, torch {measured['torch']}, {measured['threads']} thread(s); "
         f"vocabulary {measured['vocab']}, context {measured['context']}, {measured['depth']} blocks, "
         f"{measured['batch_tokens']} tokens a step, medians of {measured['turns']} interleaved turns"
     )
-    yield f"{'width':>5} {'tokens/s':>10} {'plain fp32':>11} {'fused, SDPA':>12} {'of the matmul peak':>19}"
+    names = list(next(iter(measured["widths"].values()))["ratio_to"])
+    heads = "".join(f" {name:>13}" for name in ("plain fp32", *names))
+    yield f"{'width':>5} {'tokens/s':>10}{heads} {'of the peak':>12}  kernels and dtype"
     for width, row in measured["widths"].items():
-        yield (
-            f"{width:>5} {row['tokens_per_s']:10,.0f} {row['ratio_to_plain_fp32']:10.2f}x "
-            f"{row['ratio_to_fused_sdpa']:11.2f}x {row['fraction_of_matmul_peak']:18.0%}"
-        )
+        ratios = "".join(f" {ratio:12.2f}x" for ratio in (row["ratio_to_plain_fp32"], *row["ratio_to"].values()))
+        kernels = f"{row['kernels']}, {row['dtype']}"
+        yield f"{width:>5} {row['tokens_per_s']:10,.0f}{ratios} {row['fraction_of_matmul_peak']:12.0%}  {kernels}"
+        for name, peer in row["peers"].items():
+            yield f"{'':5} {name}: {peer['setting']}, its fastest of {len(peer['tried_s'])} settings here"

@@ -5,6 +5,6 @@ slow twin, and `gnomon doctor` says so. Matrix products use the sgemm inside tor
 """
 
 from gnomon.train.native.build import Unavailable, library
-from gnomon.train.native.gradient import NativeGradient, obstacle
+from gnomon.train.native.gradient import NativeGradient, obstacle, short_product
 
-__all__ = ["NativeGradient", "Unavailable", "library", "obstacle"]
+__all__ = ["NativeGradient", "Unavailable", "library", "obstacle", "short_product"]

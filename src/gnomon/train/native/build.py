@@ -69,7 +69,7 @@ def compiled(folder: Path, sources: tuple[str, ...]) -> Path:
     digest = hashlib.sha256("\0".join([compiler, version, _processor(), *flags]).encode())
     for name in sources:
         digest.update((folder / name).read_bytes())
-    path = _cache() / f"{Path(sources[0]).stem}-{digest.hexdigest()[:16]}.so"
+    path = cache_folder() / f"{Path(sources[0]).stem}-{digest.hexdigest()[:16]}.so"
     if not path.exists():
         with atomic_path(path) as temporary:
             done = subprocess.run(
@@ -82,7 +82,7 @@ def compiled(folder: Path, sources: tuple[str, ...]) -> Path:
     return path
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """A folder of this user's own: what is loaded from it runs with the user's rights."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gnomon"
     try:

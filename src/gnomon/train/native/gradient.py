@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -121,3 +121,32 @@ def side_by_side(weights: FlatWeights, depth: int) -> bool:
             if weights.places[f"blocks.{block}.{second}.weight"][0] != at + torch.Size(shape).numel():
                 return False
     return True
+
+
+def short_product(left: torch.Tensor, right: torch.Tensor) -> Callable[[], None] | None:
+    """One product of two contiguous bfloat16 matrices with an fp32 result, by the BLAS of the compiled step.
+
+    left [n, k], right [k, m]. On torch's number of threads. None where there is no such product.
+    """
+    try:
+        found = library()
+    except Unavailable:
+        return None
+    if found.short_gemm is None or found.blas_threads is None:
+        return None
+    torch.cpu._init_amx()
+    (n, k), m = left.shape, right.shape[1]
+    into = torch.empty(n, m)
+    ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(found.blas_threads.value or 0)(torch.get_num_threads())
+    kinds = [ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_void_p] * 11]
+    product = ctypes.CFUNCTYPE(None, *kinds)(found.short_gemm.value or 0)
+    sizes = {size: ctypes.byref(ctypes.c_int(size)) for size in (n, k, m)}
+    one, zero = (ctypes.byref(ctypes.c_float(x)) for x in (1.0, 0.0))
+
+    def multiply() -> None:  # column by column as Fortran reads it, this is the product of the transposes
+        product(
+            b"N", b"N", sizes[m], sizes[n], sizes[k], one, right.data_ptr(), sizes[m], left.data_ptr(), sizes[k], zero,
+            into.data_ptr(), sizes[m],
+        )  # fmt: skip
+
+    return multiply
