@@ -31,8 +31,8 @@ class Crew:
     def require_same(self, what: str, value: Any, describe: Callable[[Any, Any], str | None]) -> None:
         """Raises GnomonError when the processes do not all hold the same value. describe: how two of them differ."""
 
-    def tell(self, job: dict[str, Any]) -> None:
-        """Say what is to be done next to processes that wait to be told."""
+    def tell(self, job: dict[str, Any] | None) -> None:
+        """Say what is to be trained to processes that wait to be told, once; None: nothing."""
 
     @contextmanager
     def hold(self, path: Path, what: str) -> Iterator[None]:

@@ -46,8 +46,8 @@ class Objective(nn.Module):
     def forward(self, rows: Tensor, counts: Mapping[str, float]) -> tuple[Tensor, Tensor]:
         """rows: integers [B, T + 1]. What to minimise, and what each term shows, float64 [terms]; both divided."""
         forward = Forward(self.model, Batch.of_rows(rows))
-        pairs = [divided(term(forward), term, counts) for term in self.terms]
-        return sum(value for value, _ in pairs), torch.stack([shown.double() for _, shown in pairs])  # type: ignore[return-value]  # never empty
+        values, shown = zip(*(divided(term(forward), term, counts) for term in self.terms), strict=True)
+        return torch.stack(values).sum(), torch.stack([value.double() for value in shown])
 
 
 def device_mesh(mesh: Mesh) -> DeviceMesh:

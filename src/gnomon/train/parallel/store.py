@@ -24,11 +24,11 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.tensor import DTensor
 
-from gnomon.common.errors import JobFailed
+from gnomon.common.errors import JobFailed, Told
 from gnomon.train import checkpoint as checkpoints
 from gnomon.train.checkpoint import SHARDS, Checkpoint, LocalStore
 from gnomon.train.parallel.parts import window
-from gnomon.train.parallel.world import Processes, Told
+from gnomon.train.parallel.world import Processes
 
 PARTS = ("weights", "moments")
 OPEN = {"weights": "weights.safetensors", "moments": "moments.safetensors"}
@@ -137,7 +137,8 @@ def described(run_dir: Path, step: int) -> Checkpoint:
         for part in PARTS:
             if OPEN[part] in state["files"]:
                 with safetensors.safe_open(folder / OPEN[part], "pt") as stored:
-                    shapes[part] = {name: torch.Size(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+                    names = stored.keys()
+                    shapes[part] = {name: torch.Size(stored.get_slice(name).get_shape()) for name in names}
     weights, moments = (OnDisk(folder, part, shapes[part]) for part in PARTS)
     return Checkpoint(step, weights, moments, state)
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from gnomon.common.errors import GnomonError, JobFailed
+from gnomon.common.errors import GnomonError, JobFailed, Told
 from gnomon.common.files import Lock
 from gnomon.train.crew import ALONE, Crew, T
 from gnomon.train.parallel.mesh import Mesh
@@ -22,19 +22,12 @@ PATIENCE = timedelta(days=2)  # for the first process while it builds a corpus o
 LOST = ("connection", "peer", "socket", "timed out", "timeout", "broken pipe", "nccl", "recvvalue failed")
 
 
-class Told(GnomonError):
-    """What the first process found wrong and says itself; the others only end."""
-
-    def __init__(self, message: str, exit_code: int = 2) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 class Processes(Crew):
     """This process among several that have found each other."""
 
     def __init__(self, rank: int, size: int, mesh: Mesh, group: Any) -> None:
         self.rank, self.size, self.leader, self.mesh, self.group = rank, size, rank == 0, str(mesh), group
+        self._told = False
 
     def _broadcast(self, value: Any) -> Any:
         import torch
@@ -94,13 +87,13 @@ class Processes(Crew):
         return [part.tolist() for part in held]
 
     def tell(self, job: dict[str, Any] | None) -> None:
-        """None: there is nothing more."""
-        self._broadcast(job)
+        if not self._told:
+            self._told = True
+            self._broadcast(job)
 
-    def jobs(self) -> Iterator[dict[str, Any]]:
-        """What the leader tells, until it has nothing more."""
-        while (job := self._broadcast(None)) is not None:
-            yield job
+    def hear(self) -> dict[str, Any] | None:
+        """What the leader tells; None when there is nothing to do."""
+        return self._broadcast(None)
 
     @contextlib.contextmanager
     def hold(self, path: Path, what: str) -> Iterator[None]:
@@ -132,19 +125,20 @@ def started() -> int:
 
 @contextlib.contextmanager
 def joined(
-    mesh: Mesh | None = None, rendezvous: str = "env://", rank: int | None = None, size: int | None = None
+    mesh: str = "", rendezvous: str = "env://", rank: int | None = None, size: int | None = None
 ) -> Iterator[Crew]:
     """The crew that this process belongs to while the block runs: ALONE without torchrun.
 
-    mesh: how the processes are arranged; along `data` when None. rendezvous: where they meet, as torch.distributed
-    takes it; env:// is torchrun's. rank, size: read from the environment when None. On GPUs each process takes the one
-    with its local rank. Raises GnomonError when the mesh has not as many places, JobFailed when the others do not come.
+    mesh: as Mesh.parse reads it; all along `data` when "". rendezvous: where they meet, as torch.distributed takes it;
+    env:// is torchrun's. rank, size: read from the environment when None. On GPUs each process takes the one with its
+    local rank. Raises GnomonError when there is no such mesh or it has not as many places, JobFailed when the others do
+    not come.
     """
     size = started() if size is None else size
     rank = int(os.environ.get("RANK", "0")) if rank is None else rank
-    mesh = mesh or Mesh(data=size)
     try:
-        mesh.require_world(size)
+        arranged = Mesh.parse(mesh) if mesh else Mesh(data=size)
+        arranged.require_world(size)
     except GnomonError as error:
         raise error if rank == 0 else Told(str(error)) from None
     if size == 1:
@@ -165,7 +159,7 @@ def joined(
         why = str(error).splitlines()[0]
         raise JobFailed(f"process {rank} of {size}: the others were not found ({why}); start all of them") from error
     try:
-        yield Processes(rank, size, mesh, group)
+        yield Processes(rank, size, arranged, group)
     finally:
         # After a lost process there is nobody to say goodbye to, and nothing that waits for it.
         with contextlib.suppress(RuntimeError):
