@@ -78,7 +78,7 @@ class Worker:
                 job.plan,
                 self.corpus,
                 run_folder(self.home, job.plan.run_id),
-                execution=decide(job.plan, threads=job.threads),
+                execution=decide(job.plan, threads=job.threads, by_measurement=True),
                 evaluate=sets,
                 callbacks=[progress, trackers],
                 registry_head=job.registry_head,

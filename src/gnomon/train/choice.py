@@ -37,6 +37,7 @@ TURNS = 5
 HOPELESS = 3.0  # a way whose first steps take this many times the fastest one's is not measured further
 MEASURED_DEPTH = 2  # blocks are alike: two tell as much as twenty
 MEASURED_TOKENS = 2048
+WORTH_ROUNDING = 1.1  # what bfloat16 must gain before it is chosen
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,13 @@ def remember(plan: Plan, threads: int, seconds: dict[Way, float]) -> None:
 def fastest(seconds: dict[Way, float], dtype: str = "") -> Way:
     """The way with the shortest step, of one dtype or of all."""
     return min((way for way in seconds if dtype in ("", way.dtype)), key=lambda way: seconds[way])
+
+
+def best(seconds: dict[Way, float]) -> Way:
+    """The fastest way; in bfloat16 only where that gains more than rounding is worth."""
+    exact = fastest(seconds, "float32")
+    short = fastest(seconds, "bfloat16")
+    return short if seconds[short] * WORTH_ROUNDING < seconds[exact] else exact
 
 
 def _path() -> Path:

@@ -42,7 +42,7 @@ def plans_of(widths: Sequence[int], recipe_name: str) -> list[Plan]:
     family = Family(recipe.family, recipe.corpus.vocabulary, "", recipe.seed)
     budgets = {width: budget.compute for budget in recipe.ladder.budgets for width in budget.widths}
     sizes = budgets | {recipe.target.width: recipe.target.compute}
-    return [family.at(sizes[width], width) for width in widths or sorted(sizes)]
+    return [replace(family.at(sizes[width], width), dtype="float32") for width in widths or sorted(sizes)]
 
 
 def bench_cpu(plans: Sequence[Plan], all_threads: int) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def bench_cpu(plans: Sequence[Plan], all_threads: int) -> dict[str, Any]:
 
 
 def _bench_shape(plan: Plan, all_threads: int) -> dict[str, Any]:
-    from gnomon.train.choice import fastest, remember
+    from gnomon.train.choice import best, fastest, remember
     from gnomon.train.peak import matmul_peak
 
     counts = sorted({1, all_threads})
@@ -79,7 +79,7 @@ def _bench_shape(plan: Plan, all_threads: int) -> dict[str, Any]:
     for threads in counts:
         steps[threads] = _measure(plan, threads)
         remember(plan, threads, steps[threads])
-    best = fastest(steps[1])
+    way = best(steps[1])
     return {
         "shape": {"width": plan.shape.width, "depth": plan.shape.depth, "context": plan.shape.context,
                   "vocab": plan.shape.vocab, "head_dim": plan.shape.head_dim},
@@ -88,8 +88,8 @@ def _bench_shape(plan: Plan, all_threads: int) -> dict[str, Any]:
         "matmul_peak_flops_per_s": peaks,
         "seconds": {threads: {str(way): value for way, value in found.items()} for threads, found in steps.items()},
         "allocator": _allocator(plan),
-        "pinned": _pinned(plan, best),
-        "chosen": {"kernels": best.kernels, "dtype": best.dtype,
+        "pinned": _pinned(plan, way),
+        "chosen": {"kernels": way.kernels, "dtype": way.dtype,
                    "in_float32": fastest(steps[1], "float32").kernels, "threads": _threads(steps)},
     }  # fmt: skip
 
@@ -161,10 +161,10 @@ def resolved(recipe: Recipe) -> Recipe:
     if recipe.family.dtype != "auto":
         return recipe
     from gnomon.ladder.family import Family
-    from gnomon.train.choice import fastest, measured
+    from gnomon.train.choice import best, measured
 
     family = Family(recipe.family, recipe.corpus.vocabulary, "", recipe.seed)
-    dtype = fastest(measured(family.at(recipe.target.compute, recipe.target.width), 1)).dtype
+    dtype = best(measured(family.at(recipe.target.compute, recipe.target.width), 1)).dtype
     return recipe.model_copy(update={"family": recipe.family.model_copy(update={"dtype": dtype})})
 
 

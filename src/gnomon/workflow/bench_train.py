@@ -159,12 +159,12 @@ def bench_width(width: int, turns: int, threads: int, dtype: str, home: Path | N
     """
     from dataclasses import replace
 
-    from gnomon.train.choice import fastest, interleaved, measured
+    from gnomon.train.choice import best, interleaved, measured
     from gnomon.train.execution import honoured
     from gnomon.train.peak import matmul_peak
 
     plan = bench_plan(width)
-    plan = replace(plan, dtype=fastest(measured(plan, threads)).dtype if dtype == "auto" else dtype)
+    plan = replace(plan, dtype=best(measured(plan, threads)).dtype if dtype == "auto" else dtype)
     execution = decide_by_measurement(plan, threads)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -30,6 +30,7 @@ from gnomon.recipe.flops import matmul_parameters, train_flops
 from gnomon.recipe.plan import Plan
 from gnomon.recipe.values import Recipe
 from gnomon.registry import Entry, Problem, Registry, hash_of_target, require_entry, seeds_from, without_seeds
+from gnomon.workflow.bench_cpu import resolved
 from gnomon.workflow.sealed import verify_home_registry
 
 FEWEST_RUNGS, FEWEST_BUDGETS = 8, 3  # what gnomon.forecast needs at least
@@ -78,6 +79,7 @@ class Study:
     def __init__(
         self, recipe: Recipe, home: Path, cores: int, executor: str = "local", track: tuple[str, ...] = ()
     ) -> None:
+        recipe = resolved(recipe)
         self.recipe, self.home, self.cores, self.executor, self.track = recipe, home, cores, executor, track
         check(executor)
         self.registry = Registry(home / "forecasts.jsonl")

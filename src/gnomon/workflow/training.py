@@ -149,7 +149,7 @@ def _train(
 
     keep = (schedule.decay_start(plan.steps, plan.optimisation),)  # where a branch may leave
     recorded = stored(run_folder(home, plan.run_id))
-    execution = decide(plan, threads=cores, keep_steps=keep) if cores else None
+    execution = decide(plan, threads=cores, keep_steps=keep, by_measurement=True) if cores else None
     carried = recorded or execution
     peak = matmul_peak(plan.shape, plan.batch_tokens, plan.dtype, carried.threads if carried else 1)
     folder = run_folder(home, plan.run_id)
