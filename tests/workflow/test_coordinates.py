@@ -9,7 +9,9 @@ import pytest
 
 from gnomon.workflow.coordinates import (
     DEPTHS,
+    MUON,
     OPTIMISATION,
+    SEEDS,
     SHAPE,
     WIDTHS,
     coordinates,
@@ -37,6 +39,17 @@ def test_the_check_sees_standard_parametrisation_fail():
     slopes = width_slopes(over_width(WIDTHS[:3], seeds=(0, 1), control=True))
     assert min(slope for module, slope in slopes.items() if module.startswith("blocks.0.")) > 0.3
     assert max(slopes.values()) > 0.8
+
+
+def test_what_muon_moves_depends_on_neither_width_nor_depth():
+    """T1 under Muon: one rate at every width, AdamW's rules for the rest."""
+    slopes = width_slopes(over_width(seeds=SEEDS[:3], base=MUON))
+    assert slopes.pop("embedding") == pytest.approx(MUON.embedding_exponent, abs=0.1)
+    odd = {module: round(slope, 3) for module, slope in slopes.items() if abs(slope) > 0.1}
+    assert not odd and len(slopes) == SHAPE.depth * 9 + 1
+    depth = depth_slopes(over_depth(DEPTHS[:3], seeds=(0, 1), base=MUON))
+    assert depth["added"] == pytest.approx(-1, abs=0.15)
+    assert abs(depth["stream"]) <= 0.1 and abs(depth["head"]) <= 0.15
 
 
 @pytest.mark.parametrize("depths", [DEPTHS, pytest.param((*DEPTHS, 32), marks=pytest.mark.slow)])

@@ -3,7 +3,8 @@
 Pre-norm blocks of causal attention with rotary positions (arXiv:2104.09864) and a gated MLP (SwiGLU, arXiv:2002.05202),
 RMSNorm (arXiv:1910.07467), optional qk-norm, no biases. Heads may share keys and values in groups (arXiv:2305.13245),
 and the head may be the embedding table. Both branches of a block are multiplied by shape.branch_multiplier (1/l in
-arXiv:2505.01618). Which init, rate and decay each weight gets: parametrization.py.
+arXiv:2505.01618). Which init, rate and decay each weight gets: parametrization.py. The operations inside a block, plain
+or by hand: ops.py.
 
 B batch, T time, S keys seen, D width, H query heads, K heads of keys, E head width, F MLP width, V vocabulary.
 """
@@ -16,19 +17,20 @@ from torch import Tensor, nn
 
 from gnomon.common.errors import GnomonError
 from gnomon.model.cache import Cache
+from gnomon.model.ops import PLAIN, Ops
 from gnomon.recipe.plan import ModelShape
 
 
 class Gain(nn.Module):
     """RMSNorm over the last axis, then one learned gain a coordinate."""
 
-    def __init__(self, width: int, eps: float) -> None:
+    def __init__(self, width: int, eps: float, ops: Ops = PLAIN) -> None:
         super().__init__()
-        self.eps = eps
+        self.eps, self.ops = eps, ops
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return self.ops.norm(x, self.weight, self.eps)
 
 
 def rotary_table(context: int, head_dim: int, base: float) -> Tensor:
@@ -38,38 +40,27 @@ def rotary_table(context: int, head_dim: int, base: float) -> Tensor:
     return torch.stack([angles.cos(), angles.sin()], -1).float()
 
 
-def rotate(x_BTHE: Tensor, turns: Tensor) -> Tensor:
-    """Turn each pair (2i, 2i + 1) of coordinates, read as a complex number; turns broadcasts against [B, T, H, E/2].
-
-    Neighbouring pairs and one complex product cost half of what the cat of two halves does; Llama's layout, pairs
-    (i, i + E/2), is the same rotation with the rows of q and k in another order.
-    """
-    wide_BTHE = x_BTHE if x_BTHE.element_size() >= 4 else x_BTHE.float()  # there are no half-precision complex kernels
-    pairs = torch.view_as_complex(wide_BTHE.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(-2).type_as(x_BTHE)
-
-
 class Attention(nn.Module):
-    def __init__(self, shape: ModelShape) -> None:
+    def __init__(self, shape: ModelShape, ops: Ops = PLAIN) -> None:
         super().__init__()
-        self.head_dim = shape.head_dim
+        self.head_dim, self.ops = shape.head_dim, ops
         self.grouped = shape.key_heads != shape.heads  # query head h reads the keys of head h * K // H
         self.q = nn.Linear(shape.width, shape.query_width, bias=False)
         self.k = nn.Linear(shape.width, shape.key_width, bias=False)
         self.v = nn.Linear(shape.width, shape.key_width, bias=False)
         self.out = nn.Linear(shape.query_width, shape.width, bias=False)
-        self.q_norm = Gain(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity()
-        self.k_norm = Gain(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity()
+        self.q_norm = Gain(shape.head_dim, shape.norm_eps, ops) if shape.qk_norm else nn.Identity()
+        self.k_norm = Gain(shape.head_dim, shape.norm_eps, ops) if shape.qk_norm else nn.Identity()
 
     def forward(self, x_BTD: Tensor, turns: Tensor, cache: Cache | None, layer: int) -> Tensor:
         q_BTHE, k_BTKE, v_BTKE = (
-            project(x_BTD).unflatten(-1, (-1, self.head_dim)) for project in (self.q, self.k, self.v)
+            part.unflatten(-1, (-1, self.head_dim)) for part in self.ops.project(x_BTD, (self.q, self.k, self.v))
         )
-        q_BHTE = rotate(self.q_norm(q_BTHE), turns).transpose(1, 2)
-        k_BKTE = rotate(self.k_norm(k_BTKE), turns).transpose(1, 2)
+        q_BHTE = self.ops.rotate(self.q_norm(q_BTHE), turns).transpose(1, 2)
+        k_BKTE = self.ops.rotate(self.k_norm(k_BTKE), turns).transpose(1, 2)
         v_BKTE = v_BTKE.transpose(1, 2)
         if cache is None:
-            mixed_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BKTE, v_BKTE, is_causal=True, enable_gqa=self.grouped)
+            mixed_BHTE = self.ops.attend(q_BHTE, k_BKTE, v_BKTE)
         else:
             k_BKSE, v_BKSE, seen_B1TS = cache.append(layer, k_BKTE, v_BKTE)
             mixed_BHTE = F.scaled_dot_product_attention(
@@ -79,24 +70,25 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    def __init__(self, shape: ModelShape) -> None:
+    def __init__(self, shape: ModelShape, ops: Ops = PLAIN) -> None:
         super().__init__()
+        self.ops = ops
         self.gate = nn.Linear(shape.width, shape.mlp_width, bias=False)
         self.up = nn.Linear(shape.width, shape.mlp_width, bias=False)
         self.down = nn.Linear(shape.mlp_width, shape.width, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD))
+        return self.down(self.ops.gated(*self.ops.project(x_BTD, (self.gate, self.up))))
 
 
 class Block(nn.Module):
-    def __init__(self, shape: ModelShape) -> None:
+    def __init__(self, shape: ModelShape, ops: Ops = PLAIN) -> None:
         super().__init__()
         self.branch_multiplier = shape.branch_multiplier
-        self.attention_norm = Gain(shape.width, shape.norm_eps)
-        self.attention = Attention(shape)
-        self.mlp_norm = Gain(shape.width, shape.norm_eps)
-        self.mlp = Mlp(shape)
+        self.attention_norm = Gain(shape.width, shape.norm_eps, ops)
+        self.attention = Attention(shape, ops)
+        self.mlp_norm = Gain(shape.width, shape.norm_eps, ops)
+        self.mlp = Mlp(shape, ops)
 
     def forward(self, x_BTD: Tensor, turns: Tensor, cache: Cache | None, layer: int) -> Tensor:
         attended_BTD = self.attention(self.attention_norm(x_BTD), turns, cache, layer)
@@ -120,16 +112,19 @@ class TiedHead(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The model of a shape. Its weights are whatever torch leaves there until parametrization.initialise sets them."""
+    """The model of a shape. Its weights are whatever torch leaves there until parametrization.initialise sets them.
+
+    ops: what computes; values and gradients are the same with any, but for rounding.
+    """
 
     rotary_bits: Tensor
 
-    def __init__(self, shape: ModelShape) -> None:
+    def __init__(self, shape: ModelShape, ops: Ops = PLAIN) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.ops = shape, ops
         self.embedding = nn.Embedding(shape.vocab, shape.width)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
-        self.norm = Gain(shape.width, shape.norm_eps)
+        self.blocks = nn.ModuleList(Block(shape, ops) for _ in range(shape.depth))
+        self.norm = Gain(shape.width, shape.norm_eps, ops)
         self.head: nn.Linear | TiedHead = (
             TiedHead(self.embedding) if shape.tied else nn.Linear(shape.width, shape.vocab, bias=False)
         )
@@ -149,7 +144,7 @@ class Transformer(nn.Module):
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Rows of the embedding table [B, T, D], RMS-normalised when the shape says so."""
         x_BTD = self.embedding(tokens_BT)
-        return F.rms_norm(x_BTD, (self.shape.width,), None, self.shape.norm_eps) if self.shape.embedding_norm else x_BTD
+        return self.ops.norm(x_BTD, None, self.shape.norm_eps) if self.shape.embedding_norm else x_BTD
 
     def hidden(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
         """What the head reads, [B, T, D], after the last norm.

@@ -89,7 +89,7 @@ class Muon:
 class MuonTwin(Muon):
     """The slow twin of Muon: a matrix at a time, in float64."""
 
-    def direct(self, part: _MuonGroup, update: Tensor) -> None:
+    def direct(self, part: _Matrices, update: Tensor) -> None:
         for matrix in part.matrices(update):
             fan_out, fan_in = matrix.shape
             matrix.copy_(orthogonalise_twin(matrix) * (fan_out / fan_in) ** 0.5)

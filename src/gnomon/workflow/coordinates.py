@@ -39,6 +39,7 @@ SHAPE = ModelShape(vocab=8, context=8, width=64, depth=2, head_dim=8)
 OPTIMISATION = Optimisation(
     rate=0.003, base_width=64, base_depth=2, embed_ratio=1.0, timescale=math.inf, beta1=0.9, beta2=0.95, z_loss=0.0
 )
+MUON = replace(OPTIMISATION, optimiser="muon", muon_rate=0.02)
 ROWS = 16  # of a batch
 
 
@@ -46,7 +47,7 @@ ROWS = 16  # of a batch
 class Coordinate:
     """One module of one model. change: root mean square over its outputs' coordinates of how far they moved."""
 
-    parametrisation: str  # completep | standard
+    parametrisation: str  # completep | muon | standard
     width: int
     depth: int
     seed: int
@@ -124,7 +125,8 @@ def train_steps(
 
     from gnomon.model.parametrization import initialise, parameter_groups
     from gnomon.model.transformer import Transformer
-    from gnomon.train.optim import AdamW, FlatWeights
+    from gnomon.train.muon import optimiser_of
+    from gnomon.train.optim import FlatWeights
 
     model = Transformer(replace(shape, branch_multiplier=1.0) if control else shape)
     initialise(model, optimisation, seed)
@@ -133,7 +135,7 @@ def train_steps(
     else:
         groups = parameter_groups(model, shape, optimisation, len(rows_SBT))
     weights = FlatWeights(model, groups, torch.float32)
-    optimiser = AdamW(weights, optimisation.beta1, optimisation.beta2)
+    optimiser = optimiser_of(weights, optimisation)
     yield model, float("nan")
     for rows_BT in rows_SBT:
         weights.zero_gradient()
@@ -144,30 +146,39 @@ def train_steps(
         yield model, float(loss.detach())
 
 
-def coordinates(shape: ModelShape, seed: int, control: bool = False) -> list[Coordinate]:
+def coordinates(
+    shape: ModelShape, seed: int, control: bool = False, base: Optimisation = OPTIMISATION
+) -> list[Coordinate]:
     """How far every module of one model moves in STEPS steps, seen on rows it was not trained on."""
-    optimisation = replace(OPTIMISATION, rate=OPTIMISATION.rate * RATE_FACTOR)
+    optimisation = replace(base, rate=base.rate * RATE_FACTOR, muon_rate=base.muon_rate * RATE_FACTOR)
     rows_SBT = random_walk(shape.vocab, shape.context, ROWS, STEPS + 1, seed)
     probe_BT, models = rows_SBT[-1, :, :-1], train_steps(shape, optimisation, seed, rows_SBT[:-1], control)
     before: dict[str, Tensor] = {}
     for model, _ in models:
         before = before or outputs(model, probe_BT)
     after = outputs(model, probe_BT)
-    name = "standard" if control else "completep"
+    name = "standard" if control else {"adamw": "completep", "muon": "muon"}[base.optimiser]
     changes = {module: float((after[module] - before[module]).square().mean().sqrt()) for module in before}
     return [Coordinate(name, shape.width, shape.depth, seed, module, change) for module, change in changes.items()]
 
 
-def over_width(widths: Sequence[int] = WIDTHS, seeds: Sequence[int] = SEEDS, control: bool = False) -> list[Coordinate]:
+def over_width(
+    widths: Sequence[int] = WIDTHS,
+    seeds: Sequence[int] = SEEDS,
+    control: bool = False,
+    base: Optimisation = OPTIMISATION,
+) -> list[Coordinate]:
     """The check over width, at the base depth."""
     shapes = [replace(SHAPE, width=width) for width in widths]
-    return [row for shape in shapes for seed in seeds for row in coordinates(shape, seed, control)]
+    return [row for shape in shapes for seed in seeds for row in coordinates(shape, seed, control, base)]
 
 
-def over_depth(depths: Sequence[int] = DEPTHS, seeds: Sequence[int] = SEEDS[:3]) -> list[Coordinate]:
+def over_depth(
+    depths: Sequence[int] = DEPTHS, seeds: Sequence[int] = SEEDS[:3], base: Optimisation = OPTIMISATION
+) -> list[Coordinate]:
     """The check over depth, at the base width, each branch multiplied by base depth / depth."""
     shapes = [replace(SHAPE, depth=d, branch_multiplier=OPTIMISATION.base_depth / d) for d in depths]
-    return [row for shape in shapes for seed in seeds for row in coordinates(shape, seed)]
+    return [row for shape in shapes for seed in seeds for row in coordinates(shape, seed, base=base)]
 
 
 def width_slopes(rows: Sequence[Coordinate]) -> dict[str, float]:
@@ -204,15 +215,18 @@ def coordinate_lines(out: Path | None) -> Iterable[str]:
     """Run the whole check and say what came out; into the folder `out`, the rows as coordinates.json."""
     from gnomon.common.files import write_json
 
-    completep, control, depth = over_width(), over_width(seeds=SEEDS[:3], control=True), over_depth()
-    slopes, control_slopes = width_slopes(completep), width_slopes(control)
-    yield f"slope of log(change in {STEPS} steps) against log(width), widths {WIDTHS}: CompleteP, standard"
-    for module, slope in slopes.items():
-        yield f"  {module:26s} {slope:+.3f}  {control_slopes[module]:+.3f}"
-    yield f"slope against log(depth), depths {DEPTHS}"
-    for module, slope in depth_slopes(depth).items():
-        yield f"  {module:26s} {slope:+.3f}"
+    width = [over_width(), over_width(seeds=SEEDS[:3], base=MUON), over_width(seeds=SEEDS[:3], control=True)]
+    depth = [over_depth(), over_depth(base=MUON)]
+    yield f"slope of log(change in {STEPS} steps) against log(width), widths {WIDTHS}: CompleteP, with Muon, standard"
+    yield from _table([width_slopes(rows) for rows in width])
+    yield f"slope against log(depth), depths {DEPTHS}: CompleteP, with Muon"
+    yield from _table([depth_slopes(rows) for rows in depth])
     if out is not None:
-        rows = [asdict(row) for row in (*completep, *control, *depth)]
+        rows = [asdict(row) for part in (*width, *depth) for row in part]
         write_json(out / "coordinates.json", {"rows": rows}, SCHEMA_VERSION)
         yield f"every row: {out / 'coordinates.json'}"
+
+
+def _table(columns: Sequence[dict[str, float]]) -> Iterable[str]:
+    for module in columns[0]:
+        yield f"  {module:26s}" + "".join(f" {slopes[module]:+8.3f}" for slopes in columns)
