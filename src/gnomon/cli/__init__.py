@@ -12,6 +12,7 @@ import gnomon.cli.advice
 import gnomon.cli.registry
 import gnomon.cli.scorecard  # noqa: F401  (adds its verb to forecast_app)
 from gnomon.cli.bench import bench_app
+from gnomon.cli.evals import evals_app
 from gnomon.cli.forecast import forecast_app
 from gnomon.cli.ladder import corpus_app, ladder_app, recipe_app
 from gnomon.cli.options import (
@@ -38,7 +39,7 @@ app = typer.Typer(
 )
 for name, verbs in (
     ("recipe", recipe_app), ("corpus", corpus_app), ("ladder", ladder_app),
-    ("forecast", forecast_app), ("runs", runs_app), ("bench", bench_app),
+    ("forecast", forecast_app), ("runs", runs_app), ("bench", bench_app), ("evals", evals_app),
 ):  # fmt: skip
     app.add_typer(verbs, name=name)
 
@@ -106,8 +107,10 @@ def train(
     what: Annotated[str, typer.Argument(help="A folder of text, or a recipe whose target is to be trained.")] = "",
     overrides: Overrides = None,
     resume: Annotated[str, typer.Option("--resume", help="RUN: go on where it stopped.")] = "",
+    init: Annotated[str, typer.Option("--init", help="Go on from smollm2, a model's folder or a .gguf.")] = "",
+    beside: Annotated[int, typer.Option("--beside", help="With --init: width of one from scratch beside it.")] = 0,
     branch: Annotated[str, typer.Option("--branch", help="RUN@STEP: a new run from a stored step.")] = "",
-    steps: Annotated[int, typer.Option("--steps", help="Steps of a branch, from its start to its end.")] = 0,
+    steps: Annotated[int, typer.Option("--steps", help="Of a branch, from its start to its end; of --init.")] = 0,
     compute: Annotated[float | None, typer.Option("--compute", help="Training FLOPs of a new run.")] = None,
     width: Annotated[int | None, typer.Option("--width", help="Width of a new run.")] = None,
     unregistered: Annotated[
@@ -129,8 +132,9 @@ def train(
     from gnomon.workflow.training import Wish
 
     wish = Wish(
-        what, tuple(overrides or ()), resume, branch, steps, compute, width, unregistered, inexact, tuple(track or ())
-    )
+        what, tuple(overrides or ()), resume, branch, steps, compute, width, unregistered, inexact, tuple(track or ()),
+        init, beside,
+    )  # fmt: skip
     with Display() as display:
         line = train_together(wish, home, core_count(cores), display, mesh)
     if line:

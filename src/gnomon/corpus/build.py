@@ -111,14 +111,23 @@ def input_key(recipe: CorpusRecipe, parts: list[Part]) -> str:
 
 
 def portable(recipe: CorpusRecipe) -> dict[str, Any]:
-    """The recipe without machine paths: a folder is called by its last name."""
-    body = recipe.model_dump(mode="json")
+    """The recipe without machine paths: a folder is called by its last name, a tokenizer by its hash."""
+    body: dict[str, Any] = recipe.model_dump(mode="json")
+    if recipe.tokenizer:
+        body["tokenizer"] = file_hash(_tokenizer_file(recipe))
     held = body["held_out"]
     for source in [*body["sources"], held["codebase"], held["development"]]:
         for key in ("path", "package", "dataset"):
             if source and "/" in source.get(key, "") and (key == "path" or Path(source[key]).expanduser().exists()):
                 source[key] = Path(source[key]).name
     return body
+
+
+def _tokenizer_file(recipe: CorpusRecipe) -> Path:
+    path = Path(recipe.tokenizer).expanduser()
+    if not path.is_file():
+        raise GnomonError(f"corpus.tokenizer: {path}: no such file; give a tokenizer.json")
+    return path
 
 
 def _finished(corpora: Path, note: Path, say: Say) -> Corpus | None:

@@ -37,9 +37,13 @@ def make_card(manifest: dict[str, Any]) -> dict[str, Any]:
         "held_out": manifest["held_out"],
         "drops": manifest["drops"],
         "overlap_13gram": manifest["overlap"],
-        "tokenizer": {**manifest["tokenizer"], "kind": f"byte-level BPE, GPT-2's split pattern, {vocab} tokens"},
+        "tokenizer": {**manifest["tokenizer"], "kind": f"byte-level BPE, {_origin(manifest)}, {vocab} tokens"},
         "notes": manifest["notes"],
     }
+
+
+def _origin(manifest: dict[str, Any]) -> str:
+    return "of another model" if "tokenizer" in manifest["recipe"] else "GPT-2's split pattern"
 
 
 def describe(card: dict[str, Any]) -> list[str]:

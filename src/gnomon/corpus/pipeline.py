@@ -65,8 +65,11 @@ def run(recipe: CorpusRecipe, parts: list[Part], folder: Path, say: Say) -> Buil
         train = spool.of_split("train")
         check_training(train)
         notes: list[str] = []
-        say("training the tokenizer", 0.4)
-        tokenizer = learn(spool, train, recipe.vocabulary, notes)
+        if recipe.tokenizer:
+            tokenizer = Tokenizer.open(Path(recipe.tokenizer).expanduser())
+        else:
+            say("training the tokenizer", 0.4)
+            tokenizer = learn(spool, train, recipe.vocabulary, notes)
         splits = encode(spool, tokenizer, folder, say)
         say("comparing held-out text with training text", 0.9)
         overlap = compare(spool, train)

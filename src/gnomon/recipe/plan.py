@@ -140,6 +140,7 @@ class Plan:
     numerics: int = NUMERICS_VERSION
     parent: str = ""  # "RUN@STEP" of a branch
     study: str = ""  # the study a target belongs to; empty for rungs, which studies may share
+    init: str = later("")  # hash of the weights that it starts from (model/interop/store.py); "": those of its seed
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_rows < 1:

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from gnomon.common.hashing import content_hash
 
-
 LATER: dict[str, Any] = {"later": True}  # marks a field that was added after recipes had been hashed
 
 
@@ -89,13 +88,26 @@ class HeldOut(Value):
     development: Source | None = None  # what recipes are tuned on
 
 
+class Quality(Value):
+    """What a document of the training sources must be like (corpus/quality.py). The defaults ask for nothing."""
+
+    least_words: int = Field(0, ge=0)
+    longest_mean_word: float = Field(1e9, gt=0)  # characters
+    least_letters: float = Field(0.0, ge=0, le=1)  # share of what is no white space
+    most_repeated_lines: float = Field(1.0, ge=0, le=1)  # share of characters in lines that came before
+
+
 class CorpusRecipe(Value):
     sources: tuple[Source, ...] = Field(min_length=1)
     held_out: HeldOut = HeldOut()
     vocabulary: int = Field(1024, ge=260, le=200_000)
+    tokenizer: str = Field("", json_schema_extra=LATER)  # a tokenizer.json that is taken instead of training one
     limit_mb: float | None = Field(None, gt=0)  # of text over all sources
     near_duplicate_threshold: float = Field(0.8, gt=0, le=1)  # Jaccard of word 5-gram shingles; 1 switches it off
     lost_bytes_allowed: float = Field(0.05, ge=0, le=1)  # share of a source's bytes that may be unreadable
+    quality: Quality = Field(Quality(), json_schema_extra=LATER)
+    # Held-out 13-grams that make a training document leave; 0 keeps it.
+    contamination_grams: int = Field(0, ge=0, json_schema_extra=LATER)
 
 
 class Base(Value):

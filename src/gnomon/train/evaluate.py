@@ -20,6 +20,7 @@ from gnomon.common.errors import GnomonError
 from gnomon.model.transformer import Transformer
 
 EVALUATION_TOKENS = 4096  # that pass through the model at once
+LOGITS_AT_ONCE = 1 << 26  # numbers; with a large vocabulary fewer tokens pass
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def token_nats(
     model: Transformer, rows: NDArray[np.integer], tokens_at_once: int = EVALUATION_TOKENS
 ) -> NDArray[np.float32]:
     """Nats of every target: [N, T]. rows: integers [N, T + 1]."""
-    size = max(1, tokens_at_once // (rows.shape[1] - 1))
+    size = max(1, min(tokens_at_once, LOGITS_AT_ONCE // model.shape.vocab) // (rows.shape[1] - 1))
     out = np.empty((len(rows), rows.shape[1] - 1), np.float32)
     for start in range(0, len(rows), size):
         part = torch.from_numpy(np.ascontiguousarray(rows[start : start + size], dtype=np.int64))

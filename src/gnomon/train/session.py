@@ -178,7 +178,7 @@ class Session:
         found, notes = self.store.newest(self.run_dir)
         self.books.notes += [f"passed over a damaged checkpoint: {note}" for note in notes]
         if found is None:
-            if self.plan.parent:
+            if self.plan.parent or self.plan.init:
                 self._begin()
             self.books.start_clock(0.0)
             self.books.open()
@@ -205,6 +205,10 @@ class Session:
             self.first_step = self.books.guard.first_step = self.step
         else:
             self.learner.begin()
+            if self.plan.init:
+                from gnomon.model.interop.store import initial_weights
+
+                self.learner.load(initial_weights(self.plan, self.run_dir.parent.parent), {}, 0)
             self.step = 0
 
     def _require_same_terms(self, found: list[str]) -> None:

@@ -38,6 +38,8 @@ class Wish:
     unregistered: bool = False
     inexact: bool = False
     track: tuple[str, ...] = ()
+    init: str = ""
+    beside: int = 0
 
 
 def train_one(wish: Wish, home: Path, cores: int, display: Display, crew: Crew = ALONE) -> str:
@@ -52,6 +54,8 @@ def train_one(wish: Wish, home: Path, cores: int, display: Display, crew: Crew =
         return _resume(wish, home, crew)
     if wish.branch:
         return _branch(wish, home, crew)
+    if wish.init:
+        return _continue(wish, home, cores, display, crew)
     return _new(wish, home, cores, display, crew)
 
 
@@ -89,6 +93,16 @@ def _one_epoch(study: Study, corpus: Corpus) -> Plan:
     width, family = study.recipe.target.width, study.family
     once = len(corpus.tokens("train")) * train_flops_per_token(family.shape(width))
     return family.at(min(once, study.recipe.target.compute), width)
+
+
+def _continue(wish: Wish, home: Path, cores: int, display: Display, crew: Crew) -> str:
+    from gnomon.workflow.continuing import Continuation, continue_training
+
+    def train(plan: Plan, corpus: Corpus, subset: int) -> str:
+        return _train(plan, corpus, home, cores, registry_head="", track=wish.track, crew=crew, subset=subset)
+
+    continuation = Continuation(wish.what, wish.init, wish.overrides, wish.steps, wish.beside)
+    return continue_training(continuation, home, display, train)
 
 
 def _resume(wish: Wish, home: Path, crew: Crew) -> str:
@@ -134,10 +148,11 @@ def _train(
     track: tuple[str, ...] = (),
     crew: Crew = ALONE,
     sets: tuple[str, ...] = ("documents",),
+    subset: int | None = None,
 ) -> str:
     """Train one plan with its progress shown, and examine it on those of sets that the corpus holds out.
 
-    cores: of each process; None takes the execution that the run has on record.
+    cores: of each process; None takes the execution that the run has on record. subset: tokens of each set, None: all.
     """
     from gnomon.train import schedule
     from gnomon.train.execution import decide, stored
@@ -160,7 +175,7 @@ def _train(
             plan,
             corpus,
             folder,
-            evaluate=[evaluation_set(corpus, name, plan.shape.context, None) for name in sets if corpus.has(name)],
+            evaluate=[evaluation_set(corpus, name, plan.shape.context, subset) for name in sets if corpus.has(name)],
             callbacks=[live, trackers],
             **asked,
             **shared_by(crew),
