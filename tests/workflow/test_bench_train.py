@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gnomon.common.errors import GnomonError
 from gnomon.recipe.flops import matmul_parameters
-from gnomon.workflow.bench_train import bench_plan, bench_train, plain_model
+from gnomon.workflow.bench_train import bench_lines, bench_plan, bench_train, plain_model
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -26,7 +27,14 @@ def test_both_plain_models_compute_the_same() -> None:
 
 
 def test_the_bench_reports_every_width() -> None:
-    found = bench_train(widths=(32,), turns=1)
+    found = bench_train(widths=(32,), turns=1, dtype="float32")
     width = found["widths"]["32"]
-    for name in ("tokens_per_s", "ratio_to_plain_fp32", "ratio_to_fused_sdpa", "fraction_of_matmul_peak"):
+    for name in ("tokens_per_s", "ratio_to_plain_fp32", "fraction_of_matmul_peak"):
         assert width[name] > 0
+    assert width["ratio_to"]["fused_sdpa"] > 0 and width["dtype"] == "float32"
+    assert any("fused_sdpa" in line for line in bench_lines(found))
+
+
+def test_an_unknown_dtype_is_named() -> None:
+    with pytest.raises(GnomonError, match="dtype is 'int8'; it is one of auto, float32, bfloat16"):
+        bench_train(dtype="int8")
