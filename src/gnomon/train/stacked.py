@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gnomon.model.transformer import Transformer, rotate
+from gnomon.model.ops import PLAIN  # those by hand choose their way by size, and so by the number of neighbours
+from gnomon.model.transformer import Transformer
 from gnomon.recipe.plan import ModelShape, Plan
 from gnomon.train.optim import FlatWeights
 from gnomon.train.term import TINY, NextToken, Term
@@ -104,14 +104,14 @@ class StackedModel:
         shape, weights = self.shape, self.weights
         x_KND = _Lookup.apply(weights["embedding.weight"], tokens_KBT.flatten(1))
         if shape.embedding_norm:
-            x_KND = F.rms_norm(x_KND, (shape.width,), None, shape.norm_eps)
+            x_KND = PLAIN.norm(x_KND, None, shape.norm_eps)
         for layer in range(shape.depth):
             name = f"blocks.{layer}."
             attended_KND = self._attend(name, self._norm(name + "attention_norm", x_KND), tokens_KBT.shape)
             x_KND = torch.add(x_KND, attended_KND, alpha=shape.branch_multiplier)
             read_KND = self._norm(name + "mlp_norm", x_KND)
             gate, up = self._times(name + "mlp.gate", read_KND), self._times(name + "mlp.up", read_KND)
-            written_KND = self._times(name + "mlp.down", F.silu(gate) * up)
+            written_KND = self._times(name + "mlp.down", PLAIN.gated(gate, up))
             x_KND = torch.add(x_KND, written_KND, alpha=shape.branch_multiplier)
         return self._times("embedding" if shape.tied else "head", self._norm("norm", x_KND))
 
@@ -123,7 +123,7 @@ class StackedModel:
         """RMSNorm over the last axis and a gain a coordinate; x is [K, ..., width of the gain]."""
         gain = self.weights[name + ".weight"]
         size = gain.shape[-1]
-        return F.rms_norm(x, (size,), None, self.shape.norm_eps) * gain.view(-1, *[1] * (x.dim() - 2), size)
+        return PLAIN.norm(x, None, self.shape.norm_eps) * gain.view(-1, *[1] * (x.dim() - 2), size)
 
     def _attend(self, name: str, x_KND: Tensor, rows: torch.Size) -> Tensor:
         shape, (runs, batch, time) = self.shape, rows
@@ -133,15 +133,10 @@ class StackedModel:
         )
         if shape.qk_norm:
             q, k = self._norm(name + "attention.q_norm", q), self._norm(name + "attention.k_norm", k)
-        q_BHTE, k_BGTE, v_BGTE = (t.view(runs * batch, time, -1, shape.head_dim) for t in (q, k, v))
+        q_BTHE, k_BTGE, v_BTGE = (t.view(runs * batch, time, -1, shape.head_dim) for t in (q, k, v))
         turns = self.turns[:time].unsqueeze(-2)
-        mixed_BHTE = F.scaled_dot_product_attention(
-            rotate(q_BHTE, turns).transpose(1, 2),
-            rotate(k_BGTE, turns).transpose(1, 2),
-            v_BGTE.transpose(1, 2),
-            is_causal=True,
-            enable_gqa=shape.key_heads != shape.heads,
-        )
+        q_BHTE, k_BGTE = (PLAIN.rotate(t_BTHE, turns).transpose(1, 2) for t_BTHE in (q_BTHE, k_BTGE))
+        mixed_BHTE = PLAIN.attend(q_BHTE, k_BGTE, v_BTGE.transpose(1, 2))
         return self._times(name + "attention.out", mixed_BHTE.transpose(1, 2).reshape(runs, batch * time, -1))
 
 
