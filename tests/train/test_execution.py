@@ -61,7 +61,7 @@ def test_another_machine_is_refused_or_remembered(
     plan = make_plan()
     interrupted(corpus, plan, run_dir, every_step(plan))
     other = replace(Machine.here(), torch="2.9.0", processor="another")
-    monkeypatch.setattr(Machine, "here", classmethod(lambda cls: other))
+    monkeypatch.setattr(Machine, "here", classmethod(lambda cls, _="cpu": other))
     with pytest.raises(GnomonError, match=r"its torch was 2\..* and here it is 2\.9\.0; its processor .*--inexact"):
         train(plan, corpus, run_dir, mode="resume")
     assert train(plan, corpus, run_dir, mode="resume", inexact=True).inexact

@@ -16,7 +16,7 @@ from gnomon.train.execution import decide
 from gnomon.train.guard import Verdict
 from gnomon.train.metrics import METRICS_FILE, read_metrics
 from gnomon.train.session import Session
-from gnomon.train.term import Forward, NextToken, Sum, cross_entropy, cross_entropy_twin
+from gnomon.train.term import Forward, NextToken, Sum, cross_entropy, cross_entropy_twin, head_cross_entropy
 from gnomon.train.trainer import train
 
 
@@ -34,6 +34,37 @@ def test_cross_entropy_agrees_with_its_twin(dtype: torch.dtype, tolerance: float
         values.append(torch.stack([value, nats]).detach())
     torch.testing.assert_close(values[0], values[1], rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 2e-2)]
+)
+def test_the_head_in_pieces_agrees_with_all_logits_at_once(
+    dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gnomon.train.term.LOGITS_AT_ONCE", 7 * 50)  # 32 rows in pieces of 7
+    generator = torch.Generator().manual_seed(3)
+    hidden = torch.randn(32, 16, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    weight = torch.randn(50, 16, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    targets = torch.randint(0, 50, (32,), generator=generator)
+    found = []
+    for function in (head_cross_entropy, lambda h, w, *rest: cross_entropy(h @ w.T, *rest)):
+        value, nats = function(hidden, weight, targets, 1e-3)
+        found.append([value.detach(), nats, *torch.autograd.grad(value * 0.5, (hidden, weight))])
+    for mine, theirs in zip(*found, strict=True):
+        assert mine.dtype == theirs.dtype
+        torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
+
+
+def test_a_run_whose_head_goes_in_pieces_learns_the_same(
+    corpus: Any, make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(dtype="float64")
+    whole, losses = steps_of(plan, corpus, plan.batch_rows, 5, "torch")
+    monkeypatch.setattr("gnomon.train.term.LOGITS_AT_ONCE", 1000)
+    weights, other = steps_of(plan, corpus, plan.batch_rows, 5, "torch")
+    torch.testing.assert_close(torch.tensor(other), torch.tensor(losses), rtol=1e-12, atol=0)
+    torch.testing.assert_close(weights, whole, rtol=1e-9, atol=1e-12)
 
 
 def steps_of(plan: Plan, corpus: Any, micro_rows: int, steps: int, kernels: str) -> tuple[torch.Tensor, list[float]]:

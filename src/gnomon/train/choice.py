@@ -21,10 +21,11 @@ import torch
 
 from gnomon.common.files import read_json, write_json
 from gnomon.common.hashing import content_hash
+from gnomon.model.ops import ops_named
 from gnomon.model.parametrization import initialise, parameter_groups
 from gnomon.model.transformer import Transformer
 from gnomon.recipe.plan import Plan
-from gnomon.train.execution import Machine, decide
+from gnomon.train.execution import AUTOGRAD, Machine, decide
 from gnomon.train.gradient import step_gradient
 from gnomon.train.native import library, obstacle
 from gnomon.train.native.build import cache_folder
@@ -42,7 +43,7 @@ WORTH_ROUNDING = 1.1  # what bfloat16 must gain before it is chosen
 
 @dataclass(frozen=True)
 class Way:
-    """A way to take a step. kernels: "torch" (autograd) or "native" (the compiled step)."""
+    """A way to take a step. kernels: "torch" (autograd, partly by hand) or "native" (the compiled step)."""
 
     kernels: str
     dtype: str
@@ -72,8 +73,8 @@ def step_of(plan: Plan, way: Way, threads: int) -> Callable[[], None]:
     plan = replace(plan, dtype=way.dtype)
     execution = decide(plan, threads)
     if way.kernels == "torch":
-        execution = replace(execution, kernels="torch")
-    model = Transformer(plan.shape)
+        execution = replace(execution, kernels=AUTOGRAD)
+    model = Transformer(plan.shape, ops_named(execution.kernels, execution.device))
     initialise(model, plan.optimisation, seed=0)
     groups = parameter_groups(model, plan.shape, plan.optimisation, plan.steps)
     weights = FlatWeights(model, groups, execution.torch_dtype)

@@ -21,6 +21,7 @@ from gnomon.common.errors import GnomonError
 from gnomon.common.files import read_json, write_json
 from gnomon.recipe.plan import Plan
 from gnomon.train.allocator import keep_freed_memory
+from gnomon.train.device import exact, gpu_facts, require
 from gnomon.train.term import NextToken, Term
 
 EXECUTION_FILE = "execution.json"
@@ -28,7 +29,9 @@ EXECUTION_SCHEMA = 1
 MICRO_TOKENS = 2048  # of a micro-batch: its activations stay near the cache
 METRIC_ROWS = 200  # about as many points in a learning curve
 STACKED = "stacked"  # kernels of runs that are trained as one batched program (train/stacked.py)
-ANYWHERE = ("torch", STACKED)  # kernels that need nothing but torch
+AUTOGRAD = "torch-ops"  # autograd over what was measured fastest of model/ops.py; "torch": over the plain twins
+COMPILED = "torch-compile"  # autograd over blocks that torch.compile has compiled (train/compiled.py)
+ANYWHERE = ("torch", AUTOGRAD, COMPILED, STACKED)  # kernels that need nothing but torch
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -41,8 +44,10 @@ class Machine:
     instructions: str
 
     @classmethod
-    def here(cls) -> Machine:
-        return cls(torch.__version__, processor_name(), torch.backends.cpu.get_cpu_capability())
+    def here(cls, device: str = "cpu") -> Machine:
+        """Of a device: on a GPU, its name and CUDA's version instead of the processor's."""
+        facts = gpu_facts() if device == "cuda" else (processor_name(), torch.backends.cpu.get_cpu_capability())
+        return cls(torch.__version__, *facts)
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,10 @@ class Execution:
     """How to carry out a run.
 
     threads: inside one operation. micro_rows: rows that pass through the model at once. dtype: of the multiplications.
-    kernels: what computes the gradient, "torch" (autograd), "stacked" or the compiled step's name. checkpoint_every_s: seconds
+    kernels: what computes the gradient, one of ANYWHERE or the compiled step's name. checkpoint_every_s: seconds
     between checkpoints; 0 writes one after every step. log_every: steps in a metrics row. keep_steps: checkpoints
     that stay, to branch from. mesh: of the processes that share the run (parallel/mesh.py), "" for one alone; threads
-    and micro_rows are of each of them.
+    and micro_rows are of each of them. device: cpu or cuda.
     """
 
     threads: int
@@ -65,6 +70,7 @@ class Execution:
     keep_steps: tuple[int, ...] = ()
     machine: Machine | None = None
     mesh: str = ""
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.micro_rows < 1 or self.log_every < 1:
@@ -96,12 +102,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def kernels_for(plan: Plan, terms: Sequence[Term]) -> str:
-    """The fastest way to the gradient of these terms here: the compiled step's name, or "torch"."""
+def kernels_for(plan: Plan, terms: Sequence[Term], device: str = "cpu") -> str:
+    """The fastest way to the gradient of these terms here: the compiled step's name, or autograd."""
     from gnomon.train.native import library, obstacle  # it compiles on first use
 
-    if obstacle(plan.shape, plan.dtype, terms):
-        return "torch"
+    if device != "cpu" or obstacle(plan.shape, plan.dtype, terms):
+        return AUTOGRAD
     return library().name
 
 
@@ -112,19 +118,21 @@ def decide(
     checkpoint_every_s: float = 60.0,
     keep_steps: tuple[int, ...] = (),
     by_measurement: bool = False,
+    device: str = "cpu",
 ) -> Execution:
     """The execution of a plan on this machine. The micro-batch holds about 2k tokens, in even pieces of the batch.
 
     by_measurement: where `gnomon bench cpu` has measured this class of shapes, its fastest kernels in the plan's dtype;
     else, and by default, the compiled step wherever it can serve.
     """
-    kernels = kernels_for(plan, [NextToken()])
-    if by_measurement and kernels != "torch":
+    require(device)
+    kernels = kernels_for(plan, [NextToken()], device)
+    if by_measurement and kernels != AUTOGRAD:
         from gnomon.train.choice import fastest, recalled
 
         seconds = recalled(plan, threads)
         if seconds and fastest(seconds, plan.dtype).kernels == "torch":
-            kernels = "torch"
+            kernels = AUTOGRAD
     largest = max(1, MICRO_TOKENS // plan.shape.context)
     pieces = math.ceil(plan.batch_rows / largest)
     return Execution(
@@ -135,7 +143,8 @@ def decide(
         kernels=kernels,
         checkpoint_every_s=checkpoint_every_s,
         keep_steps=tuple(sorted(keep_steps)),
-        machine=Machine.here(),
+        machine=Machine.here(device),
+        device=device,
     )
 
 
@@ -165,7 +174,7 @@ def hindrances(execution: Execution, available: str) -> list[str]:
     if execution.kernels not in (*ANYWHERE, available):
         out.append(f"its gradient came from {execution.kernels} and here is {available}")
     if execution.machine is not None:
-        here = Machine.here()
+        here = Machine.here(execution.device)
         for field in fields(Machine):
             was, now = getattr(execution.machine, field.name), getattr(here, field.name)
             if was != now:
@@ -185,9 +194,11 @@ def settle(
     """
     recorded = stored(run_dir)
     execution = recorded or wanted or decide(plan)
+    require(execution.device)
     if execution.mesh != mesh:
-        kernels, threads = "torch" if mesh else kernels_for(plan, terms), min(execution.threads, cores())
-        execution = replace(execution, mesh=mesh, kernels=kernels, threads=threads, machine=Machine.here())
+        kernels = "torch" if mesh else kernels_for(plan, terms, execution.device)
+        machine, threads = Machine.here(execution.device), min(execution.threads, cores())
+        execution = replace(execution, mesh=mesh, kernels=kernels, threads=threads, machine=machine)
         recorded = None
     if recorded is None and execution.threads > cores():
         raise GnomonError(
@@ -197,8 +208,8 @@ def settle(
     if execution.dtype != plan.dtype:
         raise GnomonError(f"run {plan.run_id}: its plan computes in {plan.dtype}, its execution in {execution.dtype}")
     if execution.machine is None:
-        execution = replace(execution, machine=Machine.here())
-    available = execution.kernels if execution.kernels in ANYWHERE else kernels_for(plan, terms)
+        execution = replace(execution, machine=Machine.here(execution.device))
+    available = execution.kernels if execution.kernels in ANYWHERE else kernels_for(plan, terms, execution.device)
     if recorded is None and execution.kernels != available:
         execution = replace(execution, kernels=available)  # terms that the compiled step does not know
     reasons = hindrances(execution, available)
@@ -220,7 +231,7 @@ def honoured(execution: Execution) -> Iterator[None]:
 
     The allocator is asked to keep what a step frees, where autograd takes the steps; that stays.
     """
-    if execution.kernels == "torch":
+    if execution.kernels in ANYWHERE:
         keep_freed_memory()
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic  # a module whose one attribute is made by its class
@@ -230,7 +241,8 @@ def honoured(execution: Execution) -> Iterator[None]:
     torch._C._set_deterministic_algorithms(True, warn_only=False)
     memory.fill_uninitialized_memory = False  # it would write every buffer twice
     try:
-        yield
+        with exact(execution.device):
+            yield
     finally:
         torch.set_num_threads(threads)
         torch._C._set_deterministic_algorithms(deterministic, warn_only=False)

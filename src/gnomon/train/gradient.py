@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnomon.model.transformer import Transformer
-from gnomon.train.execution import STACKED, Execution
+from gnomon.train.device import moved
+from gnomon.train.execution import AUTOGRAD, STACKED, Execution
 from gnomon.train.native import NativeGradient
 from gnomon.train.optim import FlatWeights
 from gnomon.train.stacked import StackedGradient
@@ -27,7 +28,7 @@ def step_gradient(
     model: Transformer, weights: FlatWeights, terms: Sequence[Term], execution: Execution
 ) -> StepGradient:
     """The way to the gradient that an execution names."""
-    if execution.kernels == "torch":
+    if execution.kernels in ("torch", AUTOGRAD):
         return AutogradGradient(model, weights, terms, execution.micro_rows)
     (term,) = terms
     assert isinstance(term, NextToken)
@@ -59,9 +60,10 @@ class AutogradGradient:
         self.model, self.weights, self.terms, self.micro_rows = model, weights, terms, micro_rows
 
     def __call__(self, rows: NDArray[np.int64]) -> Tensor:
-        all_rows = torch.from_numpy(rows)
+        device = self.weights.master.device
+        all_rows = moved(torch.from_numpy(rows), device)
         counts = Batch.of_rows(all_rows).counts
-        shown = torch.zeros(len(self.terms), dtype=torch.float64)
+        shown = torch.zeros(len(self.terms), dtype=torch.float64, device=device)
         self.weights.zero_gradient()
         for part in all_rows.split(self.micro_rows):
             forward = Forward(self.model, Batch.of_rows(part))
@@ -73,4 +75,4 @@ class AutogradGradient:
             if objective is not None:
                 objective.backward()
             self.weights.add_gradient()
-        return shown
+        return shown.cpu()

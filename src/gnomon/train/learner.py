@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnomon.model.ops import ops_named
 from gnomon.model.parametrization import initialise, parameter_groups
 from gnomon.model.transformer import Transformer
 from gnomon.recipe.plan import Plan
@@ -79,10 +80,10 @@ class FlatLearner:
 
     def __init__(self, plan: Plan, execution: Execution, terms: Sequence[Term]) -> None:
         self.plan, self.terms, self.execution = plan, terms, execution
-        self.model = Transformer(plan.shape)
+        self.model = Transformer(plan.shape, ops_named(execution.kernels, execution.device))
         initialise(self.model, plan.optimisation, plan.seed)
         groups = parameter_groups(self.model, plan.shape, plan.optimisation, plan.steps)
-        self.flat = FlatWeights(self.model, groups, execution.torch_dtype)
+        self.flat = FlatWeights(self.model, groups, execution.torch_dtype, execution.device)
         self._equip()
 
     def _equip(self) -> None:

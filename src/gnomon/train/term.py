@@ -49,8 +49,15 @@ class Forward:
 
     @cached_property
     def logits_BTV(self) -> Tensor:
-        """Logits in the compute dtype."""
+        """Logits in the compute dtype. A term that can do without all of them at once is kinder to memory."""
         return self.model.head(self.hidden_BTD)
+
+    def next_token(self, z_loss: float) -> tuple[Tensor, Tensor]:
+        """cross_entropy of the targets; in pieces where all logits would be large and no other term wants them."""
+        targets_N = self.batch.targets_BT.flatten()
+        if "logits_BTV" in self.__dict__ or targets_N.numel() * self.model.shape.vocab <= LOGITS_AT_ONCE:
+            return cross_entropy(self.logits_BTV.flatten(0, 1), targets_N, z_loss)
+        return head_cross_entropy(self.hidden_BTD.flatten(0, 1), self.model.head.weight, targets_N, z_loss)
 
 
 @dataclass(frozen=True)
@@ -86,16 +93,8 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
         """logits [N, V], targets [N] -> (nats + z_loss * squares, nats), both scalars in fp32 or better."""
-        wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
         index = targets.unsqueeze(1)
-        probabilities = torch.softmax(wide, -1)
-        chosen, chosen_logits = probabilities.gather(1, index), wide.gather(1, index)
-        if bool((chosen < TINY).any()):
-            log_partition = torch.logsumexp(wide, -1, keepdim=True)
-            nats_each = log_partition - chosen_logits
-        else:
-            nats_each = chosen.log().neg_()
-            log_partition = chosen_logits + nats_each
+        probabilities, nats_each, log_partition = _softmax(logits, index)
         nats = nats_each.sum()
         ctx.save_for_backward(probabilities, index, log_partition)
         ctx.z_loss, ctx.dtype = z_loss, logits.dtype
@@ -106,10 +105,67 @@ class _CrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
         probabilities, index, log_partition = ctx.saved_tensors
-        # In place: the probabilities are ours alone and are not needed again.
-        result = probabilities.mul_(gradient * (1 + 2 * ctx.z_loss * log_partition))
-        result.scatter_add_(1, index, (-gradient).expand_as(index))
-        return result.to(ctx.dtype), None, None
+        return _to_logits(probabilities, index, log_partition, ctx.z_loss, gradient).to(ctx.dtype), None, None
+
+
+def _softmax(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of logits [N, V]: probabilities [N, V], nats of targets [N, 1], log-partitions [N, 1]; in fp32 or better."""
+    wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    probabilities = torch.softmax(wide, -1)
+    chosen, chosen_logits = probabilities.gather(1, index), wide.gather(1, index)
+    # On a GPU the question would wait for all that it was given so far; the answer costs less.
+    if logits.device.type != "cpu" or bool((chosen < TINY).any()):
+        log_partition = torch.logsumexp(wide, -1, keepdim=True)
+        return probabilities, log_partition - chosen_logits, log_partition
+    nats_each = chosen.log().neg_()
+    return probabilities, nats_each, chosen_logits + nats_each
+
+
+def _to_logits(probabilities: Tensor, index: Tensor, log_partition: Tensor, z_loss: float, gradient: Tensor) -> Tensor:
+    """Gradient with respect to the logits, written over the probabilities, which are not needed again."""
+    result = probabilities.mul_(gradient * (1 + 2 * z_loss * log_partition))
+    return result.scatter_add_(1, index, (-gradient).expand_as(index))
+
+
+LOGITS_AT_ONCE = 1 << 23  # numbers: 32 MiB in fp32
+
+
+class _HeadCrossEntropy(torch.autograd.Function):
+    """Head and cross-entropy a piece of rows at a time: forward leaves the gradient ready, never all logits at once.
+
+    The gradient of the head's weight is added up in fp32 or better over the pieces.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float) -> Any:
+        rows = max(1, LOGITS_AT_ONCE // len(weight_VD))
+        wide = torch.promote_types(hidden_ND.dtype, torch.float32)
+        one = torch.ones((), dtype=wide, device=hidden_ND.device)
+        total, nats = torch.zeros_like(one), torch.zeros_like(one)
+        for_hidden_ND, for_weight_VD = torch.empty_like(hidden_ND), torch.zeros_like(weight_VD, dtype=wide)
+        for start in range(0, len(hidden_ND), rows):
+            part_RD, index = hidden_ND[start : start + rows], targets_N[start : start + rows].unsqueeze(1)
+            probabilities, nats_each, log_partition = _softmax(part_RD @ weight_VD.mT, index)
+            nats += nats_each.sum()
+            total += z_loss * log_partition.square().sum()
+            to_logits = _to_logits(probabilities, index, log_partition, z_loss, one).to(hidden_ND.dtype)
+            torch.mm(to_logits, weight_VD, out=for_hidden_ND[start : start + rows])
+            for_weight_VD += to_logits.mT @ part_RD
+        ctx.save_for_backward(for_hidden_ND, for_weight_VD)
+        ctx.mark_non_differentiable(nats)
+        return total + nats, nats
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        for_hidden_ND, for_weight_VD = ctx.saved_tensors
+        return for_hidden_ND * gradient, (for_weight_VD * gradient).to(for_hidden_ND.dtype), None, None
+
+
+def head_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+    """cross_entropy(hidden @ weight.T, targets, z_loss), which is its slow twin, in less memory."""
+    value, nats = _HeadCrossEntropy.apply(hidden_ND, weight_VD, targets_N, z_loss)
+    return value, nats
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
@@ -135,7 +191,7 @@ class NextToken:
     name: str = "loss_nats"
 
     def __call__(self, forward: Forward) -> Sum:
-        value, nats = cross_entropy(forward.logits_BTV.flatten(0, 1), forward.batch.targets_BT.flatten(), self.z_loss)
+        value, nats = forward.next_token(self.z_loss)
         return Sum(value, "tokens", shown=nats)
 
 
