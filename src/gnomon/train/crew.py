@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gnomon.common.files import Lock
+from gnomon.recipe.plan import Plan
 
 T = TypeVar("T")
 
@@ -30,6 +31,9 @@ class Crew:
 
     def require_same(self, what: str, value: Any, describe: Callable[[Any, Any], str | None]) -> None:
         """Raises GnomonError when the processes do not all hold the same value. describe: how two of them differ."""
+
+    def require_plan(self, plan: Plan) -> None:
+        """Raises GnomonError when the processes do not all hold this plan, or cannot share it as they are arranged."""
 
     def tell(self, job: dict[str, Any] | None) -> None:
         """Say what is to be trained to processes that wait to be told, once; None: nothing."""

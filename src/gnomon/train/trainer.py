@@ -73,7 +73,7 @@ def train(
     terms = list(terms) if terms is not None else [NextToken(plan.optimisation.z_loss)]
     schedule.check(plan.optimisation)
     require_corpus(plan, corpus)
-    crew.require_same("plan", plain(plan.to_dict()), checkpoints.difference)
+    crew.require_plan(plan)
     crew.first(lambda: _require_begun(run_dir, mode))
     with crew.hold(run_dir / ".lock", f"run {plan.run_id}"):
         opened = crew.first(

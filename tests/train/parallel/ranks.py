@@ -104,7 +104,6 @@ def different(crew: Crew, plan: Plan, folder: str) -> dict[str, Any]:
     return run(crew, replace(plan, seed=plan.seed + crew.rank), folder)
 
 
-
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {f.__name__: f for f in (curve, run, share, different)}
 
 

@@ -69,8 +69,13 @@ class Mesh:
         """Raises GnomonError when a plan cannot be cut so: fewer rows than shares, heads not divided by tensor."""
         if self.shares > plan.batch_rows:
             raise GnomonError(
-                f"mesh {self}: {self.shares} shares of a step of {plan.batch_rows} rows; "
-                f"start at most {plan.batch_rows * self.tensor} processes"
+                f"mesh {self}: {self.shares} shares of a step of {plan.batch_rows} row{'s' * (plan.batch_rows > 1)}; "
+                f"each takes at least one row: start at most {plan.batch_rows * self.tensor}"
+            )
+        if plan.optimisation.optimiser != "adamw":
+            raise GnomonError(
+                f"mesh {self}: {plan.optimisation.optimiser} needs whole matrices, and a mesh holds parts of them; "
+                "train with adamw, or in one process"
             )
         shape = plan.shape
         parts = {"heads": shape.heads, "heads of keys": shape.key_heads, "columns of the MLP": shape.mlp_width}

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from gnomon.common.errors import GnomonError
 from gnomon.train.parallel.parts import local_gradient
 
 
@@ -22,14 +21,8 @@ class ShardedAdamW:
     def __init__(
         self, parameters: Mapping[str, DTensor], groups: Sequence[dict[str, Any]], beta1: float, beta2: float
     ) -> None:
-        """groups: as gnomon.model.parametrization.parameter_groups gives them."""
+        """groups: as gnomon.model.parametrization.parameter_groups gives them, all of them AdamW's."""
         self.parameters, self.groups, self.beta1, self.beta2 = parameters, groups, beta1, beta2
-        for group in groups:
-            if group.get("optimiser", "adamw") != "adamw":
-                raise GnomonError(
-                    f"optimiser {group['optimiser']}: it needs whole matrices, and a mesh holds parts of them; "
-                    "train in one process, or with adamw"
-                )
         self.taken = 0
         self.first = {name: torch.zeros_like(p.to_local()).detach() for name, p in parameters.items()}
         self.second = {name: torch.zeros_like(part) for name, part in self.first.items()}

@@ -15,6 +15,7 @@ from typing import Any
 
 from gnomon.common.errors import GnomonError, JobFailed, Told
 from gnomon.common.files import Lock
+from gnomon.recipe.plan import Plan
 from gnomon.train.crew import ALONE, Crew, T
 from gnomon.train.parallel.mesh import Mesh
 
@@ -61,6 +62,12 @@ class Processes(Crew):
                 words = describe(held[0], theirs) or "it differs"
                 kind = GnomonError if self.leader else Told
                 raise kind(f"process {rank} has another {what} than process 0: {words}; give all of them the same")
+
+    def require_plan(self, plan: Plan) -> None:
+        from gnomon.train.checkpoint import difference
+
+        self.require_same("plan", plan.to_dict(), difference)
+        self.first(lambda: Mesh.parse(self.mesh).require_plan(plan))
 
     def merged(self, mine: dict[str, str]) -> dict[str, str]:
         """What all processes hold, in one dictionary."""
