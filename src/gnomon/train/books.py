@@ -23,7 +23,7 @@ from gnomon.train.metrics import Metrics
 
 EVENTS_FILE = "guards.json"
 EVENTS_SCHEMA = 1
-ROWS_AT_ONCE = 16  # steps whose rows are looked at together: a tenth of the cost of one by one
+AT_ONCE, TOKENS_AT_ONCE = 64, 65_536  # steps whose rows are looked at together, which spares most of the cost
 
 
 class Books:
@@ -32,7 +32,8 @@ class Books:
     def __init__(self, plan: Plan, token_bytes: NDArray[np.integer], run_dir: Path, names: tuple[str, ...]) -> None:
         self.plan, self.token_bytes, self.names, self.run_dir = plan, token_bytes, names, run_dir
         self.metrics = Metrics(run_dir, tuple(name for name in names if name != "loss_nats"))
-        self.guard = Guard(plan.optimisation.spike_sigmas)
+        self.guard = Guard(plan)
+        self._at_once = max(1, min(AT_ONCE, TOKENS_AT_ONCE // plan.batch_tokens))
         self.notes: list[str] = []
         self.last_loss: float | None = None
         self._seconds_before, self._began = 0.0, time.perf_counter()
@@ -55,7 +56,7 @@ class Books:
         """Rows that step, counted from 0, has read."""
         self.window["steps"] += 1
         self._waiting.append(rows)
-        if len(self._waiting) == ROWS_AT_ONCE:
+        if len(self._waiting) == self._at_once:
             self.look(step + 1)
 
     def learned(self, shown: list[float], norm: float) -> None:

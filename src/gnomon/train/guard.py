@@ -1,9 +1,10 @@
 """The guards of a run: what they look at, what they call a fault, what they have seen.
 
-A loss far above the last window's is not learned from (6 sigma over 128 steps, as OLMo-core's skip-step optimiser has
-it, here with median and MAD, which a spike cannot move). Where spikes persist the run goes back to before the first and
-reads on behind the data that led there (PaLM, arXiv:2204.02311 §5.1). A verdict is a function of the plan and the steps
-so far, never of time, and all that it rests on is in the checkpoint: so a resumed run judges alike.
+A loss far above the last window's is not learned from: 6 sigma over 128 steps, as OLMo-core's skip-step optimiser has
+it, here with median and MAD, which a spike cannot move, and beyond what a few odd rows of a small batch can do. Where
+spikes persist the run goes back to before the first and reads on behind the data that led there (PaLM, arXiv:2204.02311
+§5.1). A verdict is a function of the plan and the steps so far, never of time, and all that it rests on is in the
+checkpoint: so a resumed run judges alike.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.recipe.plan import Plan
+
 WINDOW = 128  # steps that a spike is held against
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
-LOSS_FLOOR = 0.01  # sigma is at least this share of the median loss: no spike below a rise of six per cent
-NORM_FLOOR = 0.05  # sigma of the norm's logarithm, at least: no alarm below a third more than usual
+ODD_ROWS = 2  # of a batch, which may lie ln(vocabulary) above the others without being called a spike
+LEAST_RISE = 0.06  # of the median loss
+LEAST_NORM, ODD_NORM = 10, 100  # times the usual: no alarm below; what an odd row's gradient may be
 PATIENCE, NEAR = 4, 8  # so many spikes within so many steps persist
 BLOCK = 16  # a run goes back to a multiple of this, at least as many steps before the first spike
 ROLLBACKS = 2  # per run; after them a high loss is accepted, and a gradient that is no number ends the run
@@ -42,9 +46,7 @@ class Verdict(Enum):
 class Recent:
     """The last values of a series, and whether a new one stands far above them."""
 
-    def __init__(self, floor: float, share: bool, values: Iterable[float] = ()) -> None:
-        """floor: the least sigma; of the median where share is True."""
-        self.floor, self.share = floor, share
+    def __init__(self, values: Iterable[float] = ()) -> None:
         self.values = deque(values, WINDOW)
         self.high = max(self.values, default=-math.inf)
 
@@ -56,13 +58,20 @@ class Recent:
         elif left == self.high:
             self.high = max(self.values)
 
-    def far_below(self, value: float, sigmas: float) -> bool:
-        """Whether all values lie below this one, and their median by so many robust sigmas. False in a first window."""
+    @property
+    def usual(self) -> float:
+        return statistics.median(self.values)
+
+    def far_below(self, value: float, sigmas: float, least: float, share: float = 0.0) -> bool:
+        """Whether all values lie below this one, and their median by so many robust sigmas; False in a first window.
+
+        The distance is at least `least`, and `share` of the median.
+        """
         if value <= self.high or len(self.values) < WINDOW:
             return False
-        median = statistics.median(self.values)
-        spread = MAD_TO_SIGMA * statistics.median(abs(v - median) for v in self.values)
-        return value > median + sigmas * max(spread, self.floor * (abs(median) if self.share else 1.0))
+        median = self.usual
+        sigma = MAD_TO_SIGMA * statistics.median(abs(v - median) for v in self.values)
+        return value - median > max(sigmas * sigma, least, share * abs(median))
 
 
 def fingerprints(batches: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -72,11 +81,24 @@ def fingerprints(batches: NDArray[np.int64]) -> NDArray[np.uint64]:
     return ((rows ^ (rows >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)).sum(-1)
 
 
-class Guard:
-    """The guards of one run. sigmas: 0 switches off what would change its numbers; a gradient that is none ends it."""
+def constant_batches(batches: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of which batches [n, B, T + 1] so large a share of rows is one token throughout: bool [n]."""
+    first = batches[..., 0]
+    rows = (first == batches[..., 1]) & (first == batches[..., -1])  # spares the rest of the row nearly always
+    if rows.any():
+        rows[rows] = (batches[rows] == first[rows][:, None]).all(-1)
+    return rows.mean(-1) >= CONSTANT_SHARE
 
-    def __init__(self, sigmas: float, first_step: int = 0) -> None:
-        self.sigmas, self.first_step = sigmas, first_step
+
+class Guard:
+    """The guards of one run. first_step: where it begins, 0 unless it is a branch."""
+
+    def __init__(self, plan: Plan, first_step: int = 0) -> None:
+        """The plan's spike_sigmas of 0 switch off what would change numbers; a gradient that is none then ends it."""
+        self.plan, self.first_step = plan, first_step
+        self.sigmas = plan.optimisation.spike_sigmas
+        self.odd_rows_rise = ODD_ROWS * math.log(plan.shape.vocab) / plan.batch_rows
+        self.least_norm_rise = math.log(LEAST_NORM + ODD_NORM / plan.batch_rows)
         self.rollbacks = 0
         self.counts: dict[str, int] = {}
         self.events: list[dict[str, Any]] = []
@@ -84,9 +106,9 @@ class Guard:
         self._restart()
 
     def _restart(self) -> None:
-        self._losses, self._norms = Recent(LOSS_FLOOR, True), Recent(NORM_FLOOR, False)
+        self._losses, self._norms = Recent(), Recent()
         self._spikes: list[int] = []
-        self._seen: deque[int] = deque(maxlen=REMEMBERED)
+        self._seen: dict[int, int] = {}  # step by fingerprint, oldest first
 
     # Judging
 
@@ -95,10 +117,10 @@ class Guard:
         finite = math.isfinite(loss) and math.isfinite(norm)
         if not self.sigmas:
             return Verdict.LEARN if math.isfinite(norm) else Verdict.DIVERGED
-        if finite and not self._losses.far_below(loss, self.sigmas):
+        if finite and not self._losses.far_below(loss, self.sigmas, self.odd_rows_rise, LEAST_RISE):
             size = math.log(max(norm, 1e-300))
-            if self._norms.far_below(size, self.sigmas):
-                usual = math.exp(statistics.median(self._norms.values))
+            if self._norms.far_below(size, self.sigmas, self.least_norm_rise):
+                usual = math.exp(self._norms.usual)
                 self.note(step, "norm", f"the gradient's norm is {norm:.3g}; {usual:.3g} is usual")
             self._losses.add(loss)
             self._norms.add(size)
@@ -107,7 +129,7 @@ class Guard:
 
     def _spiked(self, step: int, loss: float, finite: bool) -> Verdict:
         if finite:
-            usual = statistics.median(self._losses.values)
+            usual = self._losses.usual
             self.note(step, "spike", f"a loss of {loss:.4g} nats; {usual:.4g} is usual; nothing was learned from it")
         self._spikes = [s for s in self._spikes if s > step - NEAR] + [step]
         if len(self._spikes) < PATIENCE:
@@ -160,17 +182,18 @@ class Guard:
 
         Each batch is judged alone, so it does not matter how many come at once.
         """
-        constant = (batches[..., 1:] == batches[..., :1]).all(-1).mean(-1) >= CONSTANT_SHARE
-        prints = fingerprints(batches).tolist()
         dead = 0
-        for step, (found, is_constant) in enumerate(zip(prints, constant.tolist(), strict=True), first):
+        prints, constant = fingerprints(batches).tolist(), constant_batches(batches).tolist()
+        for step, (found, is_constant) in enumerate(zip(prints, constant, strict=True), first):
+            before = self._seen.pop(found, None)
+            self._seen[found] = step
             if is_constant:
                 self.note(step, "constant rows", "half of the rows or more are one token throughout")
-            elif found in self._seen:
-                ago = len(self._seen) - list(self._seen).index(found)
-                self.note(step, "repeated batch", f"the very rows of {ago} steps before")
-            dead += is_constant or found in self._seen
-            self._seen.append(found)
+            elif before is not None:
+                self.note(step, "repeated batch", f"the very rows of step {before}")
+            dead += is_constant or before is not None
+            if len(self._seen) > REMEMBERED:
+                del self._seen[next(iter(self._seen))]
         return dead
 
     # The record
@@ -189,7 +212,7 @@ class Guard:
             "losses": list(self._losses.values),
             "norms": list(self._norms.values),
             "spikes": self._spikes,
-            "seen": list(self._seen),
+            "seen": list(self._seen.items()),
             "rollbacks": self.rollbacks,
             "counts": self.counts,
             "events": self.events,
@@ -197,9 +220,8 @@ class Guard:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self._losses = Recent(LOSS_FLOOR, True, state["losses"])
-        self._norms = Recent(NORM_FLOOR, False, state["norms"])
+        self._losses, self._norms = Recent(state["losses"]), Recent(state["norms"])
         self._spikes = list(state["spikes"])
-        self._seen = deque(state["seen"], REMEMBERED)
+        self._seen = dict(state["seen"])
         self.rollbacks, self._heard = state["rollbacks"], state["heard"]
         self.counts, self.events = dict(state["counts"]), list(state["events"])

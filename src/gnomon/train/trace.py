@@ -49,7 +49,8 @@ class _Watch:
         for name, module in self.model.named_modules():
             handles.append(module.register_forward_pre_hook(self._entering(name)))
             handles.append(module.register_forward_hook(self._leaving(name)))
-            if name and not any(module.children()):
+            # Not the embedding: what it reads are tokens, to which nothing goes back.
+            if name and not any(module.children()) and not isinstance(module, nn.Embedding):
                 handles.append(module.register_full_backward_pre_hook(self._backward_in(name)))
                 handles.append(module.register_full_backward_hook(self._backward_out(name)))
         for name, parameter in self.model.named_parameters():
