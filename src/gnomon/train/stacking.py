@@ -63,12 +63,13 @@ def train_stacked(
     corpus: Corpus,
     *,
     execution: Execution | None = None,
+    threads: int = 1,
     on_outcome: OnOutcome = lambda *_: None,
 ) -> dict[str, Outcome]:
     """Train runs of one shape, batch and dtype together. The result of each, or why there is none, by run id.
 
-    execution: of each; decided here when None. on_outcome: called as each run comes to its end. A run whose folder
-    records that it was begun in another way is trained by itself afterwards, in that way.
+    execution: of each; decided here for so many threads when None. on_outcome: called as each run comes to its end. A
+    run whose folder records that it was begun in another way is trained by itself afterwards, in that way.
 
     Raises GnomonError when the runs do not belong into one stack, KeyboardInterrupt after SIGINT or SIGTERM, with a
     checkpoint of every run written.
@@ -88,7 +89,7 @@ def train_stacked(
         sessions: list[tuple[StackedRun, Session]] = []
         for run in runs:
             try:
-                opened = _opened(run, corpus, execution or stack_execution(run.plan, len(runs)), locks)
+                opened = _opened(run, corpus, execution or stack_execution(run.plan, len(runs), threads), locks)
             except GnomonError as error:
                 settled(run.plan, error)
                 continue

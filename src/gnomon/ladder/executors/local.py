@@ -1,5 +1,7 @@
 """Processes on this machine: one single-thread worker a core, longest job first, nothing finished is done again.
 
+Where stacking pays (ladder/stacks.py) jobs of one shape and batch go to a worker together.
+
 Workers live in groups of their own, so Ctrl-C reaches the parent alone; it asks them to write a checkpoint and waits.
 A worker whose parent dies sees its input end and does the same.
 """
@@ -20,6 +22,7 @@ from typing import IO
 
 from gnomon.common.errors import JobFailed
 from gnomon.ladder.jobs import Event, Job, OnEvent
+from gnomon.ladder.stacks import grouped
 
 STOP_PATIENCE_S = 60.0  # how long a worker may take to write its last checkpoint
 
@@ -28,8 +31,7 @@ STOP_PATIENCE_S = 60.0  # how long a worker may take to write its last checkpoin
 class _Worker:
     process: subprocess.Popen[str]
     errors: list[str] = field(default_factory=list)
-    job: Job | None = None
-    reported: bool = False  # a done or failed event came for the job
+    running: dict[str, Job] = field(default_factory=dict)  # by run id: what it has not reported yet
 
 
 class LocalExecutor:
@@ -44,16 +46,16 @@ class LocalExecutor:
         Raises JobFailed naming the run when a job failed (after the others are finished), KeyboardInterrupt when the
         user stopped it (after the workers have written their checkpoints).
         """
-        waiting = sorted(jobs, key=lambda job: -job.weight)
+        waiting = grouped(jobs, self.processes)
         if not waiting:
             return
         news: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()
-        workers = [self._start(job.threads, news) for job in waiting[: self.processes]]
+        workers = [self._start(piece[0].threads, news) for piece in waiting[: self.processes]]
         failures: list[str] = []
         try:
             for worker in workers:
                 self._give(worker, waiting)
-            while any(worker.job for worker in workers):
+            while any(worker.running for worker in workers):
                 worker, event = news.get()
                 if event is None:
                     self._ended(worker, failures)
@@ -62,8 +64,9 @@ class LocalExecutor:
                 if event.kind in ("done", "failed"):
                     if event.kind == "failed":
                         failures.append(f"run {event.run_id}: {event.body['message']}")
-                    worker.job = None
-                    self._give(worker, waiting)
+                    worker.running.pop(event.run_id, None)
+                    if not worker.running:
+                        self._give(worker, waiting)
         except BaseException:
             self._stop(workers)
             raise
@@ -72,7 +75,8 @@ class LocalExecutor:
         if failures:
             raise JobFailed("; ".join(failures))
         if waiting:
-            raise JobFailed(f"every worker ended early; {len(waiting)} runs are left, give the same command again")
+            left = sum(len(piece) for piece in waiting)
+            raise JobFailed(f"every worker ended early; {left} runs are left, give the same command again")
 
     def _start(self, threads: int, news: queue.Queue[tuple[_Worker, Event | None]]) -> _Worker:
         process = start_worker(self.home, self.corpus, threads)
@@ -84,14 +88,15 @@ class LocalExecutor:
         return worker
 
     @staticmethod
-    def _give(worker: _Worker, waiting: list[Job]) -> None:
-        """Hand the worker its next job, or tell it that there is none."""
+    def _give(worker: _Worker, waiting: list[tuple[Job, ...]]) -> None:
+        """Hand the worker its next piece of work, or tell it that there is none."""
         stdin = worker.process.stdin
         assert stdin is not None
         try:
             if waiting:
-                worker.job = waiting.pop(0)
-                stdin.write(json.dumps(worker.job.to_dict()) + "\n")
+                piece = waiting.pop(0)
+                worker.running = {job.plan.run_id: job for job in piece}
+                stdin.write(json.dumps([job.to_dict() for job in piece] if piece[1:] else piece[0].to_dict()) + "\n")
             else:
                 stdin.write("stop\n")
             stdin.flush()
@@ -100,11 +105,11 @@ class LocalExecutor:
 
     @staticmethod
     def _ended(worker: _Worker, failures: list[str]) -> None:
-        if worker.job is not None:
+        if worker.running:
             last = worker.errors[-1] if worker.errors else "no message"
             code = worker.process.wait()
-            failures.append(f"run {worker.job.plan.run_id}: its worker ended with code {code} ({last})")
-            worker.job = None
+            failures += [f"run {run_id}: its worker ended with code {code} ({last})" for run_id in worker.running]
+            worker.running = {}
 
     @staticmethod
     def _stop(workers: Sequence[_Worker]) -> None:

@@ -7,13 +7,13 @@ import functools
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gnomon.common.compiler import c_compiler, switched_off
 from gnomon.common.files import atomic_path
 
 SOURCES = ("step.c", "kernels.h", "product.h", "attention.h")
@@ -59,9 +59,9 @@ def compiled(folder: Path, sources: tuple[str, ...]) -> Path:
 
     Raises Unavailable when there is no compiler, it fails, or GNOMON_NATIVE=0 switches compiled code off.
     """
-    if os.environ.get("GNOMON_NATIVE", "1") == "0":
+    if switched_off():
         raise Unavailable("switched off by GNOMON_NATIVE=0")
-    compiler = next((c for c in (os.environ.get("CC"), "cc", "gcc", "clang") if c and shutil.which(c)), None)
+    compiler = c_compiler()
     if compiler is None:
         raise Unavailable("no C compiler found (cc, gcc or clang); install one, for example `apt-get install gcc`")
     flags = [*FLAGS, WIDE_FLAG] if "avx512f" in _processor() else [*FLAGS]
