@@ -23,6 +23,8 @@ from gnomon.common.errors import GnomonError, JobFailed
 from gnomon.common.files import Lock, read_json, sync_folder, write_json
 from gnomon.common.hashing import content_hash, file_hash, folder_hash
 from gnomon.corpus import card, pipeline
+from gnomon.corpus.dedup import MEMORY_BYTES
+from gnomon.corpus.marks import MARKS_FILE, write_marks
 from gnomon.corpus.pipeline import Built, Part, Say
 from gnomon.corpus.shards import SCHEMA_VERSION, Corpus, corpus_hash
 from gnomon.corpus.sources.find import find
@@ -34,10 +36,17 @@ LISTED = 10_000  # files named in lost.json, of each kind and source
 VERIFIED_BYTES = 1 << 28  # a finished corpus up to this size is hashed again before it is used
 
 
-def build_corpus(recipe: CorpusRecipe, home: Path, progress: Callable[[str, float], None] | None = None) -> Corpus:
+def build_corpus(
+    recipe: CorpusRecipe,
+    home: Path,
+    progress: Callable[[str, float], None] | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    threads: int = 1,
+) -> Corpus:
     """The corpus of a recipe, built in home/corpora or taken from there.
 
-    progress: told the stage in words and the fraction of the whole, 0 … 1.
+    progress: told the stage in words and the fraction of the whole, 0 … 1. memory_bytes: that the search for near
+    copies may hold. threads: that work side by side; neither changes a byte of the corpus.
     Raises GnomonError when a source is missing or its text will not do, JobFailed when the disk is full.
     """
     say: Say = progress or (lambda stage, fraction: None)
@@ -54,7 +63,9 @@ def build_corpus(recipe: CorpusRecipe, home: Path, progress: Callable[[str, floa
             shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=BUILDING, dir=corpora))
         try:
-            final = _build(recipe, parts, skipped, folder, corpora, say)
+            stages = Stages(say)
+            built = pipeline.run(recipe, parts, folder, stages, memory_bytes, threads)
+            final = finish(recipe, parts, skipped, built, folder, corpora, stages.local())
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise JobFailed(f"{corpora}: the disk is full; free some space and give the command again") from error
@@ -144,18 +155,33 @@ def _finished(corpora: Path, note: Path, say: Say) -> Corpus | None:
     return corpus
 
 
-def _build(
-    recipe: CorpusRecipe, parts: list[Part], skipped: dict[str, str], folder: Path, corpora: Path, say: Say
+class Stages:
+    """Passes on what is being done, and remembers when each stage began."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._began = say, time.monotonic()
+        self.starts: list[list[Any]] = []
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        if not self.starts or self.starts[-1][1] != stage:
+            self.starts.append([round(time.monotonic() - self._began, 2), stage])
+        self._say(stage, fraction)
+
+    def local(self) -> dict[str, Any]:
+        """What of the building is true on this machine alone."""
+        return {"seconds": round(time.monotonic() - self._began, 2), "stages_start_s": self.starts}
+
+
+def finish(
+    recipe: CorpusRecipe,
+    parts: list[Part],
+    skipped: dict[str, str],
+    built: Built,
+    folder: Path,
+    corpora: Path,
+    local: dict[str, Any],
 ) -> Path:
-    began = time.monotonic()
-    stages: list[tuple[float, str]] = []
-
-    def tell(stage: str, fraction: float) -> None:
-        if not stages or stages[-1][1] != stage:
-            stages.append((round(time.monotonic() - began, 2), stage))
-        say(stage, fraction)
-
-    built = pipeline.run(recipe, parts, folder, tell)
+    """Write all that a corpus folder holds beside its tokens, and give it its name in corpora. Returns its place."""
     (folder / "tokenizer.json").write_text(built.tokenizer.to_json())
     np.save(folder / "token_bytes.npy", built.tokenizer.token_bytes())
     write_json(folder / "lost.json", {"sources": [_losses(r) for r in built.reports]}, SCHEMA_VERSION)
@@ -163,10 +189,10 @@ def _build(
     write_json(folder / "held_out.json", {"documents": held}, SCHEMA_VERSION)
     manifest = make_manifest(recipe, parts, sorted(skipped), built, folder)
     manifest["hash"] = corpus_hash(manifest)
+    write_marks(folder / MARKS_FILE, built.entries, [p.found.name for p in parts])
     manifest["local"] = {
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seconds": round(time.monotonic() - began, 2),
-        "stages_start_s": [list(s) for s in stages],
+        **local,
         "skipped": skipped,
         "folders": [s.path for s in recipe.sources if isinstance(s, FolderSource)],
     }
@@ -184,6 +210,7 @@ def _settle(folder: Path, final: Path) -> Path:
     if final.exists():
         try:
             Corpus.open(final, verify=True)
+            os.replace(folder / MARKS_FILE, final / MARKS_FILE)  # what an older gnomon did not write
             return final
         except (GnomonError, OSError, ValueError):
             shutil.rmtree(final)

@@ -1,30 +1,35 @@
 """Copies: exact ones by a hash of the text with white space folded, near ones by the shingles they share.
 
-A near copy shares at least `threshold` of its word 5-grams (Jaccard) with a document that is kept. Candidates come from
-MinHash signatures (`rensa`) in bands (Broder 1997; arXiv:2107.06499); every candidate is then compared exactly, so
-nothing is dropped by an estimate. Held-out documents come first: training documents that copy them leave, never the
-reverse. Signatures lie in a file and are mapped, so memory holds 8 bytes a band and document, not the text.
+A near copy shares at least `threshold` of its word 5-grams (Jaccard) with a document that is kept. Candidates share a
+band of their MinHash signatures (signatures.py); every candidate is then compared exactly, so nothing is dropped by an
+estimate. Held-out documents come first: training documents that copy them leave, never the reverse.
+Signatures, keys and the documents that share a key lie in files; memory holds what the cap allows, in as many passes
+as that takes, and the marks do not depend on it.
 """
 
 from __future__ import annotations
 
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.common.errors import GnomonError
 from gnomon.corpus.documents import Entry, Spool
-from gnomon.corpus.rows import mix
-from gnomon.corpus.words import WordHasher, chunks
+from gnomon.corpus.signatures import SHINGLE, Part, Signatures, bands, write_part
+from gnomon.corpus.words import WordHasher, chunks, gram_hashes
 
-SHINGLE = 5
-HASHES = 128
-SEED = 42
-MISSED = 0.01  # chance that a pair exactly at the threshold is in no band together
 SLACK = 0.2  # an estimate this far below the threshold (4.5 standard errors) is not compared exactly
+MEMORY_BYTES = 1 << 30  # that the search may hold beside the list of documents
+KEY_BYTES = 48  # held for each key while a band is searched: key, place, order, bucket
+MEMBER_BYTES = 40  # for each shared key while documents are resolved: place, bucket, order
+STATE_BYTES = 28  # that stay for each shared key: where its bucket begins, and the kept documents in it
+QUOTED = 160  # characters of matched text in a mark
 EXACT, NEAR = "exact copy", "near copy"
 
 
@@ -43,131 +48,218 @@ def _reason(what: str, kept: Entry, entry: Entry) -> str:
     return f"{what} of held-out text" if kept.split != "train" and entry.split == "train" else what
 
 
-def near(spool: Spool, entries: list[Entry], threshold: float, folder: Path) -> None:
+def near(
+    spool: Spool,
+    entries: list[Entry],
+    threshold: float,
+    folder: Path,
+    memory_bytes: int = MEMORY_BYTES,
+    threads: int = 1,
+) -> None:
     """Mark training entries that are near copies of an earlier entry that is kept; held-out entries come first.
 
     threshold: Jaccard similarity of word 5-gram sets from which on two documents are copies; 1 marks nothing.
-    folder: where the signatures are kept for the time of the call.
+    folder: where the signatures are kept for the time of the call. threads: that sign side by side.
     """
-    alive = [i for i, e in enumerate(entries) if not e.dropped]
+    alive = [e for e in entries if not e.dropped]
     if threshold >= 1 or len(alive) < 2:
         return
-    path = folder / "signatures.bin"
-    signatures = np.memmap(path, dtype=np.uint32, mode="w+", shape=(len(alive), HASHES))
-    search = _Search(spool, [entries[i] for i in alive], signatures, threshold, WordHasher())
-    for place, original in search.copies().items():
-        entry, kept = entries[alive[place]], entries[alive[original]]
-        entry.dropped, entry.of = _reason(NEAR, kept, entry), alive[original]
-    del signatures, search
-    path.unlink()
+    part = Part(folder, "0", 0, len(alive), bands(threshold)[0])
+    write_part(part, spool.texts(alive), threshold, threads)
+    mark_near(spool, entries, Signatures([part]), threshold, folder, memory_bytes)
+    part.remove()
 
 
-def bands(threshold: float) -> tuple[int, int]:
-    """(bands, rows a band): the most rows for which a pair at the threshold is still found with 99 %."""
-    for rows in range(HASHES, 0, -1):
-        count = HASHES // rows
-        if (1 - threshold**rows) ** count <= MISSED:
-            return count, rows
-    return HASHES, 1
+def mark_near(
+    spool: Spool, entries: list[Entry], signatures: Signatures, threshold: float, folder: Path, memory_bytes: int
+) -> None:
+    """The second half of near. signatures: of the entries that are not dropped, in their order."""
+    alive = [i for i, e in enumerate(entries) if not e.dropped]
+    search = _Search(spool, [entries[i] for i in alive], signatures, threshold, folder, memory_bytes)
+    for place, match in search.copies().items():
+        entry, kept = entries[alive[place]], entries[alive[match.original]]
+        entry.dropped, entry.of = _reason(NEAR, kept, entry), alive[match.original]
+        entry.detail = f"shares {match.jaccard:.1%} of their word 5-grams, for one: {match.quote!r}"
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Match:
+    """original: place of the kept document. quote: the longest text they have in common, or its beginning."""
+
+    original: int
+    jaccard: float
+    quote: str
+
+
 class _Search:
-    """entries: those still alive, in the order in which they are kept. signatures: uint32 [entries, HASHES]."""
+    """entries: those still alive, in the order in which they are kept."""
 
-    spool: Spool
-    entries: list[Entry]
-    signatures: NDArray[np.uint32]
-    threshold: float
-    hasher: WordHasher
+    def __init__(
+        self,
+        spool: Spool,
+        entries: list[Entry],
+        signatures: Signatures,
+        threshold: float,
+        folder: Path,
+        memory_bytes: int,
+    ) -> None:
+        self.spool, self.entries, self.signatures, self.threshold = spool, entries, signatures, threshold
+        self.folder, self.memory_bytes = folder, memory_bytes
+        self.hasher = WordHasher()
+        self._cache: OrderedDict[int, NDArray[np.uint64]] = OrderedDict()
+        self._cached_bytes = 0
 
-    def copies(self) -> dict[int, int]:
+    def copies(self) -> dict[int, _Match]:
         """Which training entry is a near copy of which kept one, by place in entries."""
-        counted = self._sign()
-        keys = band_keys(self.signatures, bands(self.threshold))
-        shared = shared_keys(keys) & counted[:, None]
-        kept: list[dict[int, list[int]]] = [{} for _ in range(keys.shape[1])]
-        found: dict[int, int] = {}
-        for place in np.flatnonzero(shared.any(axis=1)).tolist():
-            mine = [(kept[b], int(keys[place, b])) for b in np.flatnonzero(shared[place])]
+        path = self.folder / "shared.bin"
+        members, buckets = self._write_shared(path)
+        if STATE_BYTES * members > self.memory_bytes:
+            raise GnomonError(
+                f"near copies: {members} keys are shared, which takes {STATE_BYTES * members / 1e6:.0f} MB and "
+                f"{self.memory_bytes / 1e6:.0f} are allowed; give --memory-mb more, or take out exact copies of large "
+                "pieces first"
+            )
+        heads = np.full(buckets, -1, dtype=np.int64)  # the last kept document of a bucket, as a place in nodes
+        nodes, before = array("q"), array("q")  # kept documents, and the one before it in its bucket
+        found: dict[int, _Match] = {}
+        for place, mine in self._in_order(path, members):
             if self.entries[place].split == "train":
-                candidates = sorted({c for bucket, key in mine for c in bucket.get(key, ())})
-                original = self._copy_of(place, np.array(candidates, dtype=np.int64))
-                if original is not None:
-                    found[place] = original
+                candidates: set[int] = set()
+                for bucket in mine:
+                    at = int(heads[bucket])
+                    while at >= 0:
+                        candidates.add(nodes[at])
+                        at = before[at]
+                match = self._copy_of(place, sorted(candidates)) if candidates else None
+                if match is not None:
+                    found[place] = match
                     continue
-            for bucket, key in mine:
-                bucket.setdefault(key, []).append(place)
+            for bucket in mine:
+                nodes.append(place)
+                before.append(int(heads[bucket]))
+                heads[bucket] = len(nodes) - 1
+        path.unlink()
         return found
 
-    def _sign(self) -> NDArray[np.bool_]:
-        """Fill the signatures; returns which entries hold any words."""
-        library = _library()
-        counted = np.zeros(len(self.entries), dtype=bool)
-        at = 0
-        for chunk in chunks(self.spool.texts(self.entries)):
-            grams, offsets = self.hasher.grams(chunk, SHINGLE, whole=True)
-            if len(grams):
-                matrix = library.RMinHash.digest_matrix_from_flat_token_hashes(
-                    grams, offsets.astype(np.uint64), HASHES, SEED
-                )
-                self.signatures[at : at + len(chunk)] = np.array(matrix.to_rows(), dtype=np.uint32)
-            counted[at : at + len(chunk)] = np.diff(offsets) > 0
-            at += len(chunk)
-        return counted
+    def _write_shared(self, path: Path) -> tuple[int, int]:
+        """Write (place, bucket) of every key that two documents share; returns how many lines and buckets these are.
 
-    def _copy_of(self, place: int, candidates: NDArray[np.int64]) -> int | None:
+        A band at a time, and of a band the keys of one range after the other, so that a range fits into memory.
+        """
+        shares = max(1, -(-KEY_BYTES * self.signatures.count // self.memory_bytes))
+        members, buckets = 0, 0
+        with path.open("wb") as file:
+            for band in range(self.signatures.bands):
+                for share in range(shares):
+                    keys, places = self.signatures.band(band, share, shares)
+                    numbers, here = shared_keys(keys)
+                    lines = np.stack([places[here], numbers + buckets], axis=1)
+                    file.write(lines.astype(np.int64).tobytes())
+                    members += len(lines)
+                    buckets += int(numbers.max()) + 1 if len(numbers) else 0
+        return members, buckets
+
+    def _in_order(self, path: Path, members: int) -> Iterator[tuple[int, list[int]]]:
+        """(place, its buckets) by place: ranges of places, as many as fit into memory, are gathered from the file."""
+        if not members:
+            return
+        ranges = max(1, -(-MEMBER_BYTES * members // self.memory_bytes))
+        edges = [self.signatures.count * i // ranges for i in range(ranges + 1)]
+        for low, high in pairwise(edges):
+            lines = self._between(path, low, high)
+            lines = lines[np.argsort(lines[:, 0], kind="stable")]
+            places, starts = np.unique(lines[:, 0], return_index=True)
+            groups = np.split(lines[:, 1], starts[1:])
+            yield from self._hashed(places.tolist(), [group.tolist() for group in groups])
+
+    def _between(self, path: Path, low: int, high: int) -> NDArray[np.int64]:
+        found = [np.zeros((0, 2), dtype=np.int64)]
+        with path.open("rb") as file:
+            while data := file.read(1 << 22):
+                lines = np.frombuffer(data, dtype=np.int64).reshape(-1, 2)
+                found.append(lines[(lines[:, 0] >= low) & (lines[:, 0] < high)])
+        return np.concatenate(found)
+
+    def _hashed(self, places: list[int], groups: list[list[int]]) -> Iterator[tuple[int, list[int]]]:
+        """The same, after the shingles of a megabyte of documents have been made together, which is far quicker."""
+        at = 0
+        for chunk in chunks(self.spool.texts([self.entries[p] for p in places])):
+            grams, offsets = self.hasher.grams(chunk, SHINGLE, whole=True)
+            for i in range(len(chunk)):
+                self._remember(places[at + i], sorted_set(grams[offsets[i] : offsets[i + 1]]))
+            yield from zip(places[at : at + len(chunk)], groups[at : at + len(chunk)], strict=True)
+            at += len(chunk)
+
+    def _copy_of(self, place: int, candidates: Sequence[int]) -> _Match | None:
         """The first candidate of which the entry is a near copy, by the exact share of their shingles."""
-        if not len(candidates):
-            return None
-        estimates = (self.signatures[candidates] == self.signatures[place]).mean(axis=1)
-        likely = candidates[estimates >= self.threshold - SLACK].tolist()
-        mine = self._shingles(place) if likely else None
-        for candidate in likely:
-            if mine is not None and jaccard(mine, self._shingles(candidate)) >= self.threshold:
-                return candidate
+        estimates = self.signatures.alike(place, candidates)
+        for candidate in np.asarray(candidates)[estimates >= self.threshold - SLACK].tolist():
+            share = jaccard(self._shingles(place), self._shingles(candidate))
+            if share >= self.threshold:
+                text = self.spool.read(self.entries[place])
+                return _Match(candidate, share, common_text(self.hasher, text, self._shingles(candidate)))
         return None
 
     def _shingles(self, place: int) -> NDArray[np.uint64]:
-        return shingles(self.hasher, self.spool.read(self.entries[place]))
+        if place not in self._cache:
+            self._remember(place, shingles(self.hasher, self.spool.read(self.entries[place])))
+        self._cache.move_to_end(place)
+        return self._cache[place]
+
+    def _remember(self, place: int, found: NDArray[np.uint64]) -> None:
+        """Keep the sets that were used last, within a quarter of the memory."""
+        if place in self._cache:
+            return
+        self._cache[place] = found
+        self._cached_bytes += found.nbytes
+        while self._cached_bytes > self.memory_bytes // 4 and len(self._cache) > 1:
+            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
 
 
-def _library() -> Any:
-    try:
-        import rensa
-    except ImportError:
-        raise GnomonError(
-            "rensa is not installed, so near copies cannot be found; pip install 'gnomon[train]' or set "
-            "corpus.near_duplicate_threshold=1"
-        ) from None
-    return rensa
-
-
-def band_keys(signatures: NDArray[np.uint32], shape: tuple[int, int]) -> NDArray[np.uint64]:
-    """One number a band: uint64 [documents, bands]; equal where all hashes of the band are."""
-    count, rows = shape
-    keys = np.zeros((len(signatures), count), dtype=np.uint64)
-    for row in range(rows):
-        keys = mix(keys + signatures[:, row : count * rows : rows].astype(np.uint64) + np.uint64(1))
-    return keys
-
-
-def shared_keys(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Where a document's band key is some other document's too: bool [documents, bands]."""
-    shared = np.zeros(keys.shape, dtype=bool)
-    for b in range(keys.shape[1]):
-        _, inverse, counts = np.unique(keys[:, b], return_inverse=True, return_counts=True)
-        shared[:, b] = counts[inverse] > 1
-    return shared
+def shared_keys(keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of the documents whose key is some other's too: (number of the key from 0, int64 [m]; their places in keys)."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    begins = np.ones(len(keys), dtype=bool)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    ends = np.append(begins[1:], True)
+    inside = ~(begins & ends)  # a run of one key alone begins and ends in one place
+    numbers = np.cumsum(begins[inside]) - 1
+    return numbers.astype(np.int64), order[inside]
 
 
 def shingles(hasher: WordHasher, text: bytes) -> NDArray[np.uint64]:
     """The set of a document's word 5-grams, sorted; a shorter document is one shingle."""
-    return np.unique(hasher.grams([text], SHINGLE, whole=True)[0])
+    return sorted_set(hasher.grams([text], SHINGLE, whole=True)[0])
+
+
+def sorted_set(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """np.unique, in a third of its time for sets of this size."""
+    ordered = np.sort(values)
+    new = np.ones(len(ordered), dtype=bool)
+    new[1:] = ordered[1:] != ordered[:-1]
+    return ordered[new]
 
 
 def jaccard(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float:
     """Size of the intersection over size of the union of two sorted sets; 0 when both are empty."""
-    common = len(np.intersect1d(a, b, assume_unique=True))
+    both = np.sort(np.concatenate([a, b]))
+    common = int((both[1:] == both[:-1]).sum())
     union = len(a) + len(b) - common
     return common / union if union else 0.0
+
+
+def common_text(hasher: WordHasher, text: bytes, known: NDArray[np.uint64], gram: int = SHINGLE) -> str:
+    """The longest run of text's words whose grams are all known (sorted), or its beginning; "" when none is."""
+    words, starts = hasher.words(text)
+    grams = gram_hashes(words, min(gram, max(1, len(words))))  # a shorter text is one gram
+    if not len(grams) or not len(known):
+        return ""
+    hit = known[np.minimum(np.searchsorted(known, grams), len(known) - 1)] == grams
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], hit, [False]])))
+    if not len(edges):
+        return ""
+    longest = int(np.argmax(edges[1::2] - edges[::2]))
+    first, last = int(edges[2 * longest]), int(edges[2 * longest + 1]) - 1 + gram
+    end = int(starts[last]) if last < len(starts) else len(text)
+    return text[int(starts[first]) : end].decode(errors="replace").strip()[:QUOTED]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -74,7 +76,7 @@ class Entry:
     """A document in the spool and the marks it got. split: None while undecided. dropped: why it is in no split.
 
     source: index of its source. key: SHA-1 of the text with white space folded, so that copies that differ in nothing
-    else share it. of: the entry it is a copy of.
+    else share it. of: the entry it is a copy of. detail: of the mark, with the matched text.
     """
 
     source: int
@@ -87,6 +89,7 @@ class Entry:
     split: str | None = None
     dropped: str | None = None
     of: int | None = None
+    detail: str = ""
 
     @property
     def bucket(self) -> int:
@@ -100,25 +103,42 @@ class Entry:
 
 
 class Spool:
-    """Documents' UTF-8 one after the other in a file, with an Entry each. Memory holds the entries alone."""
+    """Documents' UTF-8 one after the other in a file, with an Entry each. Memory holds the entries alone.
+
+    Several files that were written apart are read as if they followed each other: `Spool.over`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.entries: list[Entry] = []
-        self._file: IO[bytes] = path.open("w+b")
+        self._files: list[IO[bytes]] = [path.open("w+b")]
+        self._starts = [0]  # of each file in the whole
         self._end = 0
+        self._lock = threading.Lock()  # readers in several threads share a file's place
+
+    @classmethod
+    def over(cls, paths: Sequence[Path], entries: list[Entry]) -> Spool:
+        """Written files, to be read. The offsets of entries count through all of them."""
+        spool = cls.__new__(cls)
+        spool.entries, spool._lock = entries, threading.Lock()
+        sizes = [path.stat().st_size for path in paths]
+        spool._files = [path.open("rb") for path in paths]
+        spool._starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        spool._end = sum(sizes)
+        return spool
 
     def __enter__(self) -> Spool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        for file in self._files:
+            file.close()
 
     def add(self, source: int, document: Document) -> Entry:
         data = document.text.encode()
         key = hashlib.sha1(" ".join(document.text.split()).encode()).digest()
         entry = Entry(source, document.name, document.sha, key, self._end, len(data), document.modified)
-        self._file.seek(self._end)
-        self._file.write(data)
+        self._files[0].seek(self._end)
+        self._files[0].write(data)
         self._end += len(data)
         self.entries.append(entry)
         return entry
@@ -142,8 +162,10 @@ class Spool:
         return second
 
     def read(self, entry: Entry) -> bytes:
-        self._file.seek(entry.offset)
-        return self._file.read(entry.bytes)
+        place = bisect.bisect_right(self._starts, entry.offset) - 1
+        with self._lock:
+            self._files[place].seek(entry.offset - self._starts[place])
+            return self._files[place].read(entry.bytes)
 
     def of_split(self, split: str) -> list[Entry]:
         """The entries of a split that were not dropped, by source, then in the order they were read."""
@@ -151,6 +173,6 @@ class Spool:
             e for e in sorted(self.entries, key=lambda e: (e.source, e.offset)) if e.split == split and not e.dropped
         ]
 
-    def texts(self, entries: list[Entry]) -> Iterator[bytes]:
+    def texts(self, entries: Sequence[Entry]) -> Iterator[bytes]:
         for entry in entries:
             yield self.read(entry)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from gnomon.corpus.rows import mix
 
 CHUNK_BYTES = 1 << 20
-POWERS = 1 << 12  # places in a word before the powers repeat
-BASE = 0x9E3779B97F4A7C15  # odd, so its powers do not die out modulo 2^64
+BASE = 0x9E3779B97F4A7C15  # odd: its powers do not die out modulo 2^64, and it has an inverse
 
 
 def _values() -> NDArray[np.uint64]:
@@ -29,8 +28,9 @@ def _values() -> NDArray[np.uint64]:
     return values
 
 
-def _powers(count: int) -> NDArray[np.uint64]:
-    base = np.full(count, BASE, dtype=np.uint64)
+def _powers(count: int, of: int) -> NDArray[np.uint64]:
+    """of^0 … of^(count-1) modulo 2^64."""
+    base = np.full(count, of, dtype=np.uint64)
     base[0] = 1
     return np.cumprod(base, dtype=np.uint64)
 
@@ -39,26 +39,37 @@ class WordHasher:
     """Turns bytes into word hashes; holds the two small tables it needs."""
 
     def __init__(self) -> None:
-        self._values, self._powers = _values(), _powers(POWERS)
+        self._values = _values()
+        self._powers, self._inverses = (np.zeros(0, dtype=np.uint64),) * 2
 
     def words(self, data: bytes) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """(hash of each word uint64 [n], byte at which it starts int64 [n])."""
         raw = np.frombuffer(data, dtype=np.uint8)
         values = self._values[raw]
         inside = values > 0
+        begins = inside.copy()
+        begins[1:] &= ~inside[:-1]
         ideograph = (raw >= 0xE3) & (raw <= 0xED)  # the first byte of kana, CJK ideographs and Hangul in UTF-8
-        after = np.zeros(len(raw), dtype=bool)
-        after[3:] = ideograph[:-3]
-        begins = inside & (ideograph | after)
-        begins[1:] |= inside[1:] & ~inside[:-1]
-        begins[:1] = inside[:1]
+        if ideograph.any():
+            begins |= ideograph
+            begins[3:] |= inside[3:] & ideograph[:-3]
         starts = np.flatnonzero(begins)
         if not starts.size:
             return np.zeros(0, dtype=np.uint64), starts
-        lengths = np.diff(starts, append=len(raw))
-        place = np.arange(starts[0], len(raw)) - np.repeat(starts, lengths)
-        terms = values[starts[0] :] * self._powers[place & (POWERS - 1)]
-        return mix(np.add.reduceat(terms, starts - starts[0])), starts
+        # Sums of value * BASE^place over the whole text; a word's is the difference of two, moved back to its start.
+        powers, inverses = self._tables(len(raw))
+        sums = np.cumsum(values * powers, dtype=np.uint64)
+        before = np.where(starts > 0, sums[starts - 1], np.uint64(0))
+        until = np.append(before[1:], sums[-1:])  # what separates words adds nothing
+        return mix((until - before) * inverses[starts]), starts
+
+    def _tables(self, size: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Powers of BASE and of its inverse modulo 2^64, at least `size` of each."""
+        if size > len(self._powers):
+            count = 1 << (size - 1).bit_length()
+            self._inverses = _powers(count, pow(BASE, -1, 1 << 64))  # first: another thread looks at the powers
+            self._powers = _powers(count, BASE)
+        return self._powers[:size], self._inverses
 
     def grams(
         self, texts: Sequence[bytes], n: int, whole: bool = False
@@ -92,7 +103,7 @@ def gram_hashes(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
     count = len(words) - n + 1
     if count < 1:
         return np.zeros(0, dtype=np.uint64)
-    powers = _powers(n + 1)[1:]
+    powers = _powers(n + 1, BASE)[1:]
     total = np.zeros(count, dtype=np.uint64)
     for k in range(n):
         total += words[k : k + count] * powers[k]
