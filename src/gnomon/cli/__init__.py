@@ -159,6 +159,20 @@ def sample(
 
 
 @app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="A run, or the start of its name; smollm2, a model's folder, a .gguf.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder; for gguf also a new FILE.gguf.")],
+    to: Annotated[str, typer.Option("--to", help="hf: a folder of transformers. gguf: a file of llama.cpp.")] = "hf",
+    home: Home = HOME,
+) -> None:
+    """Write what you trained for transformers or llama.cpp: weights, tokenizer and how to generate."""
+    from gnomon.workflow.exporting import export as write
+
+    for path in write(home, run, to, folder):
+        print(path)
+
+
+@app.command()
 def report(
     name: Annotated[str, typer.Argument(help="A study's name, or the start of it.")] = "", home: Home = HOME
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gnomon.common.errors import GnomonError
 from gnomon.corpus.tokenizer import Tokenizer
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gnomon.chat.template import ChatTemplate
     from gnomon.engine.local import LocalEngine
     from gnomon.engine.options import EngineOptions
+    from gnomon.model.interop.imported import Imported
+    from gnomon.model.interop.store import Origin
+    from gnomon.model.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,21 @@ def load_model(home: Path, name: str, options: EngineOptions | None = None) -> L
 
 def load_outside(home: Path, name: str, options: EngineOptions | None = None) -> Loaded:
     """A model that others made, behind an engine. Raises GnomonError as open_model does."""
-    from gnomon.chat.template import ChatTemplate
-
     try:
         from gnomon.engine.open import open_engine
         from gnomon.model.interop.imported import open_model
     except ModuleNotFoundError as error:
         raise _untrained(error) from None
     found = open_model(name, home)
-    chat = ChatTemplate(found.chat_template, found.bos, found.eos) if found.chat_template else None
-    return Loaded(open_engine(found.model, found.tokenizer, options), found.tokenizer, None, chat, found.end_ids)
+    model = cast("Transformer", found.model)  # a GPT-2 speaks as one does: hidden, head, shape, a cache
+    return Loaded(open_engine(model, found.tokenizer, options), found.tokenizer, None, _chat(found), found.end_ids)
+
+
+def _chat(found: Imported | Origin) -> ChatTemplate | None:
+    """How a model wants to be spoken to; None where it was never taught to answer."""
+    from gnomon.chat.template import ChatTemplate
+
+    return ChatTemplate(found.chat_template, found.bos, found.eos) if found.chat_template else None
 
 
 def load_run(home: Path, run: str, options: EngineOptions | None = None) -> Loaded:
@@ -75,7 +83,13 @@ def load_run(home: Path, run: str, options: EngineOptions | None = None) -> Load
     except ModuleNotFoundError as error:
         raise _untrained(error) from None
     tokenizer = Tokenizer.open(folder / "tokenizer.json")
-    return Loaded(open_engine(load_final(found.folder), tokenizer, options), tokenizer, found.plan)
+    engine = open_engine(load_final(found.folder), tokenizer, options)
+    if not found.plan.init:
+        return Loaded(engine, tokenizer, found.plan)
+    from gnomon.model.interop.store import origin
+
+    kept = origin(home, found.plan.init)  # it is spoken to as the model that it started from
+    return Loaded(engine, tokenizer, found.plan, _chat(kept), kept.end_ids)
 
 
 def _untrained(error: ModuleNotFoundError) -> GnomonError:

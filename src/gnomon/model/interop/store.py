@@ -95,7 +95,7 @@ def origin(home: Path, init: str) -> Origin:
 
 
 def initial_weights(plan: Plan, home: Path) -> dict[str, Tensor]:
-    """What a run of this plan starts from, by our names. Raises GnomonError when it is gone, altered or does not fit."""
+    """What a run of this plan starts from, by our names. Raises GnomonError when it is gone, altered or unfit."""
     kept = origin(home, plan.init)
     if replace(kept.shape, context=plan.shape.context) != plan.shape:
         raise GnomonError(f"run {plan.run_id}: its shape is not that of the weights {plan.init[:16]} it starts from")
