@@ -100,7 +100,8 @@ class LocalEngine:
         values = [([0.0] * (len(r.tokens) - r.start), [False] * (len(r.tokens) - r.start)) for r in requests]
         windows = [w for index, r in enumerate(requests) for w in _windows(index, r, self.context)]
         # Those that begin alike follow each other, so that what they share is still in a slot.
-        windows.sort(key=lambda w: (requests[w.request].owner, requests[w.request].tokens[w.begin : w.end]), reverse=True)
+        windows.sort(key=lambda w: (requests[w.request].owner, requests[w.request].tokens[w.begin : w.end]))
+        windows.reverse()  # taken from the end
         with self._desk() as desk:
             under_way: dict[Job, Window] = {}
             while windows or under_way:

@@ -8,6 +8,7 @@ alone and among others, in fp32, for a given number of slots and threads.  B slo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,6 +16,9 @@ from gnomon.engine.reader import Logits, Piece, Room
 from gnomon.engine.sampling import log_probabilities
 from gnomon.model.cache import BLOCK, Cache
 from gnomon.model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from gnomon.model.classic import Classic
 
 CHUNK = BLOCK  # attention looks at whole blocks, so a chunk that ends with one sees the same number of them anywhere
 
@@ -30,11 +34,11 @@ class TorchRoom:
 
 
 class TorchReader:
-    """Implements gnomon.engine.reader.Reader on a Transformer, on any device and in any dtype of its weights."""
+    """Implements gnomon.engine.reader.Reader on a model, on any device and in any dtype of its weights."""
 
     rows, grain, repeats = 4 * CHUNK, CHUNK, False
 
-    def __init__(self, model: Transformer, context: int) -> None:
+    def __init__(self, model: Transformer | Classic, context: int) -> None:
         self.model, self.context = model.eval(), context
         self.vocab = model.shape.vocab
         self._device, self._dtype = model.head.weight.device, model.head.weight.dtype

@@ -5,11 +5,16 @@ B rows (slots), T new tokens a row, S slots of a row looked at, K heads of keys,
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from gnomon.common.errors import GnomonError
 from gnomon.recipe.plan import ModelShape
+
+if TYPE_CHECKING:
+    from gnomon.model.classic import ClassicShape
 
 # Attention sums over its keys by vector registers, and a cut register rounds differently. Whole blocks of them, where
 # what a row may not see adds exact zeros, give a row the same bits however long its neighbours are.
@@ -25,7 +30,7 @@ class Cache:
 
     def __init__(
         self,
-        shape: ModelShape,
+        shape: ModelShape | ClassicShape,
         rows: int,
         capacity: int | None = None,
         dtype: torch.dtype = torch.float32,

@@ -67,7 +67,7 @@ INLINE float inverse_rms(const float *x, long d, float eps) {
 INLINE void ready(const Model *m, const Matrix *by, const float *x, long row) {
     if (by->kind != I8) return;
     const long groups = by->padded / GROUP;
-    to_bytes(x, by->ins, by->padded, m->bytes.bytes + row * by->padded, m->bytes.scale + row * groups, m->bytes.start + row * groups);
+    to_bytes(x, by->ins, by->padded, m->bytes.bytes + row * 2 * by->padded, m->bytes.scale + row * groups, m->bytes.start + row * groups);
 }
 
 /* stream += branch * delta, then normed = gain * stream / rms. */

@@ -50,17 +50,19 @@ static long bytes_of(const Matrix *m) {
     return m->panels * LANES * (m->kind == F32 ? m->ins * 4l : m->kind == BF16 ? m->ins * 2l : m->padded);
 }
 
+static long scale_bytes(const Matrix *m) { return m->kind == I8 ? m->panels * m->padded / GROUP * LANES * 4 : LANES; }
+
 static int open_matrix(Matrix *m, int outs, int ins, int kind) {
     *m = (Matrix){outs, ins, kind, (outs + LANES - 1) / LANES, whole(ins, GROUP), NULL, NULL};
     m->data = memory(bytes_of(m));
-    m->scale = memory(m->panels * LANES * 4);
+    m->scale = memory(scale_bytes(m));
     if (m->data && bytes_of(m) >= HUGE_PAGE) madvise(m->data, (size_t)bytes_of(m), MADV_HUGEPAGE);
     return m->data && m->scale;
 }
 
 static void close_matrix(Matrix *m) {
     release(m->data, bytes_of(m));
-    release(m->scale, m->panels * LANES * 4);
+    release(m->scale, scale_bytes(m));
 }
 
 /* Room for `rows` rows: the sizes in floats, in the order of the pointers in Model from stream on. */
@@ -84,7 +86,7 @@ void gnomon_close(Model *m) {
     float **part = &m->stream;
     for (int i = 0; i < 9; i++) release(part[i], size[i] * 4);
     const long row = m->layers ? widest(m) : 0, n = m->shape.rows;
-    release(m->bytes.bytes, n * row); release(m->bytes.scale, n * row / GROUP * 4); release(m->bytes.start, n * row / GROUP * 4);
+    release(m->bytes.bytes, n * row * 2); release(m->bytes.scale, n * row / GROUP * 4); release(m->bytes.start, n * row / GROUP * 4);
     for (int i = 0; m->layers && i < m->shape.depth; i++) {
         Layer *l = m->layers + i;
         Matrix *matrices[] = {&l->qkv, &l->out, &l->gate_up, &l->down};
@@ -122,7 +124,7 @@ Model *gnomon_open(const Shape *shape, const float *embedding, const float *turn
     float **part = &m->stream;
     for (int i = 0; fine && i < 9; i++) fine = (part[i] = memory(size[i] * 4)) != NULL;
     const long row = fine ? widest(m) : 0, n = shape->rows;
-    fine = fine && (m->bytes.bytes = memory(n * row)) && (m->bytes.scale = memory(n * row / GROUP * 4))
+    fine = fine && (m->bytes.bytes = memory(n * row * 2)) && (m->bytes.scale = memory(n * row / GROUP * 4))
            && (m->bytes.start = memory(n * row / GROUP * 4));
     if (fine) return m;
     gnomon_close(m);

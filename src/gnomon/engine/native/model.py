@@ -48,7 +48,11 @@ class _Shape(ctypes.Structure):
 @functools.cache
 def library() -> ctypes.CDLL:
     """The compiled pass, built now if need be. Raises Unavailable when there is no compiler, or it fails."""
-    handle = ctypes.CDLL(str(compiled(Path(__file__).parent, SOURCES)))
+    return declared(ctypes.CDLL(str(compiled(Path(__file__).parent, SOURCES))))
+
+
+def declared(handle: ctypes.CDLL) -> ctypes.CDLL:
+    """The library with the types of its functions."""
     pointer, number = ctypes.c_void_p, ctypes.c_int
     for name, arguments, result in (
         ("gnomon_open", [pointer] * 3, pointer),
@@ -94,6 +98,7 @@ class NativeRoom:
 
     def __init__(self, model: NativeModel, slots: int, capacity: int) -> None:
         self.model, self.slots, self.capacity = model, slots, capacity
+        self._close = library().gnomon_close_room
         self.handle = library().gnomon_open_room(model.handle, slots, capacity)
         if not self.handle:
             raise GnomonError(f"no memory for {slots} slots of {capacity} tokens; ask for fewer or shorter ones")
@@ -105,13 +110,14 @@ class NativeRoom:
     def __del__(self) -> None:
         handle, self.handle = getattr(self, "handle", None), None
         if handle:
-            library().gnomon_close_room(handle)
+            self._close(handle)
 
 
 class NativeModel:
     """A transformer's weights, packed: q|k|v and gate|up in one matrix each, in float32, bfloat16 or int8.
 
-    What is multiplied with bfloat16 weights is float32; with int8 weights it is bytes with one scale for 32 inputs.
+    What bfloat16 weights are multiplied with is float32. int8 weights have a scale for 64 inputs of an output; what
+    they are multiplied with is rounded to 16 bits, which is finer than they are.
     The embedding table is used where it lies, so a tied head costs its packed copy. rows: the most in one call.
     """
 
@@ -132,6 +138,7 @@ class NativeModel:
         self.handle = found.gnomon_open(ctypes.byref(given), self._embedding.data_ptr(), self._turns.data_ptr())
         if not self.handle:
             raise GnomonError(f"no memory for the weights in {kind}")
+        self._close = found.gnomon_close
         self._stride: int = found.gnomon_stride(self.handle)
         for index, block in enumerate(model.blocks):
             weights = dict(block.named_parameters())
@@ -187,7 +194,7 @@ class NativeModel:
     def __del__(self) -> None:
         handle, self.handle = getattr(self, "handle", None), None
         if handle:
-            library().gnomon_close(handle)
+            self._close(handle)
 
 
 def _int32(values: Integers) -> Integers:

@@ -3,8 +3,9 @@
    A weight matrix [outs, ins] lies in panels of 16 outputs: [panel][input][16], so that one register holds the same
    input's weight for 16 outputs, and an output is one chain of sums over the inputs in their order, however many rows
    and panels a tile works on. Kinds: F32; BF16, stored in half the memory, multiplied in fp32; I8, one byte a weight
-   with one scale an output, [panel][ins / 4][16][4], against rows in one byte with one scale for GROUP inputs. Integer
-   sums are exact, so every instruction set gives the same ones. */
+   with one scale for GROUP inputs of an output, [panel][ins / 4][16][4]. Rows that meet bytes are rounded to 16 bits,
+   with one scale for GROUP inputs, so that it is the weights whose rounding counts; they are multiplied as two bytes,
+   256 * high + low. Integer sums are exact, so every instruction set gives the same ones. */
 
 #include <stdint.h>
 #if defined(__AVX2__)
@@ -14,13 +15,14 @@
 #define LANES 16
 #define UNROLL PRAGMA(GCC unroll 8) /* so that each sum has a register of its own */
 #define SUMS 24
-#define GROUP 32 /* inputs that share a scale in a row of bytes, as in llama.cpp's Q8_0 */
+#define GROUP 64 /* inputs that share a scale */
 enum Kind { F32, BF16, I8 };
 
 typedef float v16 __attribute__((vector_size(64)));
 typedef int32_t i16 __attribute__((vector_size(64)));
 typedef struct { int outs, ins, kind; long panels, padded; void *data; float *scale; } Matrix;
-typedef struct { int8_t *bytes; float *scale; int32_t *start; } Bytes; /* rows of bytes, and what their groups need */
+/* Rows in 16 bits: of each group GROUP high bytes, then GROUP low ones, its scale, and what its sums begin with. */
+typedef struct { int8_t *bytes; float *scale; int32_t *start; } Bytes;
 
 #if defined(__AVX512F__)
 #define BIG_TILES 1
@@ -35,22 +37,26 @@ INLINE v16 widened(const uint16_t *p) {
     return (v16)bits;
 }
 
-/* A row of inputs as bytes. scale, start: one number a group. Inputs beyond ins, up to whole groups, are 0. */
+#define LARGEST 32512 /* 127 * 256 */
+
+/* A row of inputs in 16 bits. Inputs beyond ins, up to whole groups, are 0. */
 static void to_bytes(const float *x, long ins, long padded, int8_t *bytes, float *scale, int32_t *start) {
     for (long g = 0; g * GROUP < padded; g++) {
         const long first = g * GROUP, n = ins - first < GROUP ? ins - first : GROUP;
         float top = 0;
         SIMD_MAX(top) for (long j = 0; j < n; j++) { const float a = fabsf(x[first + j]); top = a > top ? a : top; }
-        const float inverse = top > 0 ? 127.0f / top : 0;
+        const float inverse = top > 0 ? LARGEST / top : 0;
         int32_t rounded[GROUP] = {0}, sum = 0;
         SIMD for (long j = 0; j < n; j++) rounded[j] = (int32_t)rintf(x[first + j] * inverse);
         SIMD_SUM(sum) for (long j = 0; j < GROUP; j++) sum += rounded[j];
-        SIMD for (long j = 0; j < GROUP; j++) bytes[first + j] = (int8_t)rounded[j];
-        scale[g] = top / 127.0f;
+        int8_t *high = bytes + 2 * first, *low = high + GROUP;
+        SIMD for (long j = 0; j < GROUP; j++) low[j] = (int8_t)rounded[j];
+        SIMD for (long j = 0; j < GROUP; j++) high[j] = (int8_t)((rounded[j] - low[j]) >> 8);
+        scale[g] = top / LARGEST;
         start[g] = -128 * sum; /* weights lie in memory as w + 128 */
     }
     /* What is no number must stay none. */
-    for (long j = 0; j < ins; j++) if (x[j] != x[j]) scale[0] = x[j];
+    for (long j = 0; j < ins; j++) if (!(fabsf(x[j]) < INFINITY)) scale[0] = NAN;
 }
 
 /* sum += 4 weights of each of 16 outputs times the row's 4 bytes. Only VNNI multiplies what lies in memory, w + 128. */
@@ -60,21 +66,21 @@ INLINE i16 dot4(i16 sum, const uint8_t *w, int32_t x4) {
     return (i16)_mm512_dpbusd_epi32((__m512i)sum, _mm512_loadu_si512(w), _mm512_set1_epi32(x4));
 }
 #elif defined(__AVX2__)
-#define START(value) ((i16){0})
+#define START(value) ((void)(value), (i16){0})
 INLINE i16 dot4(i16 sum, const uint8_t *w, int32_t x4) {
     const __m256i x = _mm256_set1_epi32(x4), magnitude = _mm256_abs_epi8(x), flip = _mm256_set1_epi8((char)0x80);
     __m256i half[2];
     memcpy(half, &sum, sizeof half);
     for (int i = 0; i < 2; i++) {
         const __m256i signed_w = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(w + 32 * i)), flip);
-        const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(signed_w, x)); /* at most 2 * 127 * 127 */
+        const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(signed_w, x)); /* at most 2 * 127 * 128 */
         half[i] = _mm256_add_epi32(half[i], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
     memcpy(&sum, half, sizeof sum);
     return sum;
 }
 #else
-#define START(value) ((i16){0})
+#define START(value) ((void)(value), (i16){0})
 INLINE i16 dot4(i16 sum, const uint8_t *w, int32_t x4) {
     int8_t x[4];
     memcpy(x, &x4, 4);
@@ -102,33 +108,40 @@ INLINE void tile_float(const Matrix *m, long panel, const float *x, float *y, lo
         UNROLL for (int p = 0; p < panels; p++) store16(y + r * stride + (panel + p) * LANES, sum[r * panels + p]);
 }
 
+/* sum += GROUP weights of 16 outputs times GROUP bytes, for every row and panel of a tile. */
+INLINE void dot_group(i16 *sum, const uint8_t *w, long panel_bytes, const int8_t *x, long row_bytes, const int rows, const int panels) {
+    UNROLL for (int j = 0; j < GROUP / 4; j++)
+        UNROLL for (int p = 0; p < panels; p++)
+            UNROLL for (int r = 0; r < rows; r++) {
+                int32_t x4;
+                memcpy(&x4, x + r * row_bytes + j * 4, 4);
+                sum[r * panels + p] = dot4(sum[r * panels + p], w + p * panel_bytes + j * 4 * LANES, x4);
+            }
+}
+
 INLINE void tile_bytes(const Matrix *m, long panel, const Bytes *b, long row, float *y, long stride, const int rows, const int panels) {
     const long padded = m->padded, groups = padded / GROUP;
-    const int8_t *x = b->bytes + row * padded;
+    const int8_t *x = b->bytes + row * 2 * padded;
     const float *scale = b->scale + row * groups;
     const int32_t *start = b->start + row * groups;
     v16 total[SUMS / 2];
     for (int i = 0; i < SUMS / 2; i++) total[i] = (v16){0};
     for (long g = 0; g < groups; g++) {
+        const uint8_t *w = (const uint8_t *)m->data + (panel * padded + g * GROUP) * LANES;
         i16 sum[SUMS / 2];
+        for (int i = 0; i < SUMS / 2; i++) sum[i] = (i16){0};
+        dot_group(sum, w, padded * LANES, x + 2 * g * GROUP, 2 * padded, rows, panels);
         UNROLL for (int r = 0; r < rows; r++)
-            UNROLL for (int p = 0; p < panels; p++) sum[r * panels + p] = START(start[r * groups + g]);
-        UNROLL for (int j = 0; j < GROUP / 4; j++)
-            UNROLL for (int p = 0; p < panels; p++) {
-                const uint8_t *w = (const uint8_t *)m->data + ((panel + p) * padded + g * GROUP + j * 4) * LANES;
-                UNROLL for (int r = 0; r < rows; r++) {
-                    int32_t x4;
-                    memcpy(&x4, x + r * padded + g * GROUP + j * 4, 4);
-                    sum[r * panels + p] = dot4(sum[r * panels + p], w, x4);
-                }
-            }
-        UNROLL for (int r = 0; r < rows; r++)
-            UNROLL for (int p = 0; p < panels; p++)
-                total[r * panels + p] += __builtin_convertvector(sum[r * panels + p], v16) * scale[r * groups + g];
+            UNROLL for (int p = 0; p < panels; p++) sum[r * panels + p] = (sum[r * panels + p] << 8) + START(start[r * groups + g]);
+        dot_group(sum, w, padded * LANES, x + (2 * g + 1) * GROUP, 2 * padded, rows, panels);
+        UNROLL for (int p = 0; p < panels; p++) {
+            const v16 weight = load16(m->scale + ((panel + p) * groups + g) * LANES);
+            UNROLL for (int r = 0; r < rows; r++)
+                total[r * panels + p] += __builtin_convertvector(sum[r * panels + p], v16) * (weight * scale[r * groups + g]);
+        }
     }
     UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int p = 0; p < panels; p++)
-            store16(y + r * stride + (panel + p) * LANES, total[r * panels + p] * load16(m->scale + (panel + p) * LANES));
+        UNROLL for (int p = 0; p < panels; p++) store16(y + r * stride + (panel + p) * LANES, total[r * panels + p]);
 }
 
 /* Tiles of known sizes, so that their sums stay in registers. Bytes need two sums an output: fewer of them at once. */
@@ -192,12 +205,15 @@ static void put_output(Matrix *m, long out, const float *values) {
         }
     } else {
         uint8_t *to = (uint8_t *)m->data + panel * m->padded * LANES;
-        float top = 0;
-        for (long k = 0; k < ins; k++) top = fmaxf(top, fabsf(values[k]));
-        m->scale[out] = top / 127.0f;
-        for (long k = 0; k < m->padded; k++) {
-            const int b = k < ins && top > 0 ? (int)rintf(values[k] / top * 127.0f) : 0;
-            to[(k / 4) * 4 * LANES + lane * 4 + k % 4] = (uint8_t)(b + 128);
+        float *scale = m->scale + panel * m->padded / GROUP * LANES + lane;
+        for (long g = 0; g * GROUP < m->padded; g++) {
+            float top = 0;
+            for (long k = g * GROUP; k < ins && k < (g + 1) * GROUP; k++) top = fmaxf(top, fabsf(values[k]));
+            scale[g * LANES] = top / 127.0f;
+            for (long k = g * GROUP; k < (g + 1) * GROUP; k++) {
+                const int b = k < ins && top > 0 ? (int)rintf(values[k] / top * 127.0f) : 0;
+                to[(k / 4) * 4 * LANES + lane * 4 + k % 4] = (uint8_t)(b + 128);
+            }
         }
     }
 }

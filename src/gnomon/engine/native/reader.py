@@ -53,5 +53,5 @@ def _rows(pieces: Sequence[Piece]) -> tuple[Integers, Integers, Integers]:
     sizes = [len(piece.tokens) for piece in pieces]
     tokens = np.array([t for piece in pieces for t in piece.tokens], dtype=np.int32)
     slots = np.repeat(np.array([piece.slot for piece in pieces], dtype=np.int32), sizes)
-    positions = np.concatenate([np.arange(p.start, p.start + n, dtype=np.int32) for p, n in zip(pieces, sizes, strict=True)])
+    positions = np.concatenate([np.arange(p.start, p.start + len(p.tokens), dtype=np.int32) for p in pieces])
     return tokens, slots, positions
