@@ -164,3 +164,18 @@ def test_fair_limits_follow_the_reference(sandbox):
 def test_what_is_no_value_is_refused(line):
     with pytest.raises(wire.Unsendable):
         wire.decode(line)
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+def test_bubblewrap_alone_hides_files_too():
+    with Sandbox(without=("landlock",)) as shelled:
+        assert shelled.layers["bubblewrap"] and not shelled.layers["landlock"]
+        read = 'def f():\n    return "root" in open("/etc/passwd").read()\n'
+        found = verdict(shelled, read, "assert f() is True", "f")
+        assert found.result == "exception" and "No such file" in found.message
+        assert verdict(shelled, ADD, "assert add(1, 2) == 3", "add").passed
+
+
+def test_a_thing_that_is_no_data_is_true_or_false_and_equal_to_nothing(sandbox):
+    program = "import re\ndef f(x):\n    return re.match('a', x)\n"
+    assert verdict(sandbox, program, "assert f('a')\nassert not f('b')\nassert f('a') != 'a'", "f").passed

@@ -39,7 +39,8 @@ PORTION = 64  # requests between two writes
 class Model(Protocol):
     """identity: names the weights; records of other weights are never taken for its own."""
 
-    identity: str
+    @property
+    def identity(self) -> str: ...
 
     def reply(self, requests: Sequence[Request], seeds: Sequence[int]) -> list[Reply]:
         """One reply a request, in order, none moved by the others. seeds: of the first sample of each; the following
@@ -112,8 +113,17 @@ def chosen(task: Task, limit: int | None) -> list[Item]:
 def _asked(task: Task, model: Model, items: Sequence[Item]) -> list[Record]:
     requests = [task.request(item) for item in items]
     seeds = [int(content_hash(["seed", task.name, item.id])[:8], 16) for item in items]
+    replies = list(model.reply(requests, seeds))
+    again = {}
+    for i, (item, reply) in enumerate(zip(items, replies, strict=True)):
+        if not isinstance(reply, Refusal) and (second := task.follow_up(item, reply)) is not None:
+            again[i] = second
+    for i, reply in zip(
+        again, model.reply(list(again.values()), [seeds[i] for i in again]) if again else (), strict=True
+    ):
+        requests[i], replies[i] = again[i], reply
     out: list[Record] = []
-    for item, request, seed, reply in zip(items, requests, seeds, model.reply(requests, seeds), strict=True):
+    for item, request, seed, reply in zip(items, requests, seeds, replies, strict=True):
         base = Record(
             model.identity, task.name, task.hash, item.id, 0, item.cluster or item.id,
             content_hash(request.context)[:16], seed, gold=item.gold,

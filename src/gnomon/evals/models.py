@@ -63,7 +63,7 @@ class EngineModel:
         asked: list[ScoreRequest] = []
         places: list[list[int] | Refusal] = []
         for request in requests:
-            pairs = [self.split(request.context, choice) for choice in request.choices]
+            pairs = [self.split(context, choice) for context, choice in request.pairs]
             refusal = self._refused(max(len(tokens) - 1 for tokens, _ in pairs))
             if refusal is not None:
                 places.append(refusal)
@@ -120,8 +120,8 @@ class RemoteModel:
 
     def _choice(self, request: Choice) -> Reply:
         logs, counts, greedy = [], [], []
-        for choice in request.choices:
-            text = request.context + choice
+        for context, choice in request.pairs:
+            text = context + choice
             body = self._post({"prompt": text, "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 0})
             if isinstance(body, Refusal):
                 return body
@@ -129,7 +129,7 @@ class RemoteModel:
             offsets, values = told.get("text_offset"), told.get("token_logprobs")
             if not offsets or not values or len(offsets) != len(values):
                 return Refusal("this server gives no log-probabilities of a prompt; choice tasks need them")
-            cut = len(request.context.rstrip())
+            cut = len(context.rstrip())
             own = [i for i, offset in enumerate(offsets) if offset >= cut and values[i] is not None]
             if not own:
                 return Refusal("this server's log-probabilities do not cover the choice")

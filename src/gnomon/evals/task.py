@@ -12,10 +12,13 @@ A new task is a class with a name and items(); ChoiceTask and TextTask do the re
 
 from __future__ import annotations
 
+import ast
+import functools
 import gzip
 import inspect
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,14 +35,15 @@ Normalise = Literal["sum", "tokens", "bytes"]
 class Item:
     """One question. id: unique in its task. choices: continuations of the prompt; gold: which of them are right.
 
-    answer: the reference of a text task. cluster: what it shares with other items (a passage, a template); its own id
-    when empty. data: whatever else its grading needs.
+    leads: see Choice. answer: the reference of a text task. cluster: what it shares with other items (a passage, a
+    template); its own id when empty. data: whatever else its grading needs.
     """
 
     id: str
     prompt: str
     choices: tuple[str, ...] = ()
     gold: tuple[int, ...] = ()
+    leads: tuple[str, ...] = ()
     answer: str = ""
     cluster: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -47,10 +51,20 @@ class Item:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which continuation is likeliest? A single one: how likely is it?"""
+    """Which continuation is likeliest? A single one: how likely is it?
+
+    leads: text between the context and each choice, where the question is which beginning makes one end likeliest.
+    """
 
     context: str
     choices: tuple[str, ...]
+    leads: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """(what stands before, what is scored) for each choice."""
+        leads = self.leads or ("",) * len(self.choices)
+        return [(self.context + lead, choice) for lead, choice in zip(leads, self.choices, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -131,8 +145,12 @@ class Task:
     def request(self, item: Item) -> Request:
         raise NotImplementedError
 
+    def follow_up(self, item: Item, reply: ChoiceReply | TextReply) -> Request | None:
+        """A second request that needs the first reply (an explanation before its letter); None for most tasks."""
+        return None
+
     def grade(self, item: Item, reply: ChoiceReply | TextReply) -> list[Grade]:
-        """One grade a sample (a choice reply is one sample)."""
+        """One grade a sample (a choice reply is one sample), of the last reply there is."""
         raise NotImplementedError
 
     def context(self, item: Item) -> str:
@@ -165,8 +183,14 @@ class Task:
     def hash(self) -> str:
         """Of everything that decides a score: every request, every reference, and the code that asks and grades."""
         asked = [[i.id, self.request(i), i.gold, i.answer, i.cluster, _plain(i.data)] for i in self.checked_items]
-        sources = [inspect.getsource(c) for c in type(self).__mro__ if c.__module__ != "builtins"]
-        return content_hash([self.name, sources, asked])
+        modules = sorted({c.__module__ for c in type(self).__mro__ if c.__module__ != "builtins"})
+        return content_hash([self.name, type(self).__qualname__, [_code(module) for module in modules], asked])
+
+
+@functools.cache
+def _code(module: str) -> str:
+    """A module's code without its comments and spacing."""
+    return ast.dump(ast.parse(inspect.getsource(sys.modules[module])))
 
 
 def _plain(data: Mapping[str, Any]) -> str:
@@ -179,7 +203,7 @@ class ChoiceTask(Task):
     normalise: ClassVar[Normalise] = "sum"
 
     def request(self, item: Item) -> Choice:
-        return Choice(self.context(item), item.choices)
+        return Choice(self.context(item), item.choices, item.leads)
 
     def grade(self, item: Item, reply: ChoiceReply | TextReply) -> list[Grade]:
         assert isinstance(reply, ChoiceReply)

@@ -53,6 +53,9 @@ class Limits:
         return cls(fair, max(FLOOR_WALL_S, 4 * fair))
 
 
+PATIENT = Limits(30.0, 60.0)  # for reference solutions
+
+
 @dataclass(frozen=True)
 class Job:
     """program: the candidate's source. tests: what the judge runs against its functions, by name. setup: helpers the
@@ -189,7 +192,7 @@ class Sandbox:
 
     def limits_for(self, reference: Job) -> Limits:
         """Fair limits for a problem, from one run of its reference solution here."""
-        return Limits.from_reference(self.run(replace(reference, limits=Limits(30.0, 60.0))).cpu_s)
+        return Limits.from_reference(self.run(replace(reference, limits=PATIENT)).cpu_s)
 
     def _execute(self, job: Job) -> Verdict:
         limits = job.limits

@@ -1,7 +1,8 @@
 """Values that may cross from a candidate to its judge: plain data as JSON, nothing that could run.
 
 A judge compares what comes back, so types count: a tuple stays a tuple, 1.0 is not 1, True is not 1. Subclasses arrive
-as what they are made of, since their own __eq__ must not decide anything.
+as what they are made of, since their own __eq__ must not decide anything; other things as true or false, equal to
+nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ EXACT = 1 << 53
 
 
 class Unsendable(Exception):
-    """A value that is not plain data, or too much of it."""
+    """Data that cannot be written down, or too much of it."""
+
+
+class Thing:
+    """What is no plain data (a match, a function), on the other side: only whether it counts as true is known."""
+
+    def __init__(self, truth: bool) -> None:
+        self._truth = truth
+
+    def __bool__(self) -> bool:
+        return self._truth
 
 
 def _tagged(value: Any) -> Any:
@@ -44,11 +55,11 @@ def _tagged(value: Any) -> Any:
         return {"range": [value.start, value.stop, value.step]}
     if isinstance(value, Iterator):
         return {"iterator": [_tagged(v) for _, v in zip(range(MOST_ITEMS), value, strict=False)]}
-    raise Unsendable(f"a {type(value).__name__} is no plain data")
+    return {"thing": bool(value)}
 
 
 def encode(value: Any) -> bytes:
-    """One line. Raises Unsendable for anything but plain data, data that holds itself, or more than MOST_BYTES."""
+    """One line. Raises Unsendable for data that holds itself, and for more than MOST_BYTES."""
     try:
         line = json.dumps(_tagged(value), separators=(",", ":")).encode()
     except (RecursionError, ValueError) as error:
@@ -59,6 +70,7 @@ def encode(value: Any) -> bytes:
 
 
 _MAKERS: dict[str, Callable[[Any], Any]] = {
+    "thing": lambda v: Thing(v is True),
     "int": lambda v: int(v, 16),
     "dict": lambda v: {_value(k): _value(w) for k, w in v},
     "tuple": lambda v: tuple(_value(w) for w in v),
