@@ -98,7 +98,6 @@ class Redefined(Generated):
 
 SAYINGS = (
     ("The early bird catches the", "worm"), ("A stitch in time saves", "nine"), ("All that glitters isn't", "gold"),
-   
     ("Too many cooks spoil the", "broth"), ("Actions speak louder than", "words"), ("Better late than", "never"),
     ("Practice makes", "perfect"), ("When in Rome, do as the", "Romans"), ("Honesty is the best", "policy"),
     ("Two heads are better than", "one"), ("The pen is mightier than the", "sword"), ("Curiosity killed the", "cat"),
