@@ -46,6 +46,24 @@ def bench_cpu(
     write_json(json_file, measured)
 
 
+@bench_app.command("generate")
+def bench_generate(
+    json_file: Json = None,
+    cores: Cores = 1,
+    turns: Annotated[int, typer.Option(min=1)] = 5,
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens that every sample goes on by.")] = 32,
+    batch: Annotated[list[int] | None, typer.Option("--batch", help="Samples at once; may be given again.")] = None,
+    home: Home = HOME,
+) -> None:
+    """Generation on SmolLM2-135M beside transformers and llama.cpp, at batch 1 and 8."""
+    from gnomon.workflow.bench_generate import BATCHES, bench_generate, bench_lines
+
+    measured = bench_generate(home, batch or BATCHES, tokens, turns, core_count(cores))
+    for line in bench_lines(measured):
+        print(line)
+    write_json(json_file, measured)
+
+
 @bench_app.command("coordinates")
 def bench_coordinates(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the rows as JSON.")] = None,
@@ -71,6 +89,22 @@ def bench_transfer(
 
     for line in transfer_lines(load_recipe(recipe, overrides or ()), home, out, core_count(cores)):
         print(line)
+
+
+@bench_app.command("muon")
+def bench_muon(
+    recipe: RecipeName = "quickstart",
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the figures as JSON.")] = None,
+    home: Home = HOME,
+    cores: Cores = 0,
+) -> None:
+    """Muon beside AdamW on small budgets: loss at equal FLOPs and at equal seconds."""
+    from gnomon.recipe.load import load_recipe
+    from gnomon.workflow.bench_muon import muon_lines
+
+    for line in muon_lines(load_recipe(recipe, overrides or ()), home, out, core_count(cores)):
+        print(line, flush=True)
 
 
 @bench_app.command("peers")
