@@ -21,7 +21,7 @@ from gnomon.model.interop.weights import GGUF_LLAMA, GGUF_QWEN3, take
 from gnomon.recipe.plan import ModelShape
 
 HOUSES = {"llama": GGUF_LLAMA, "qwen3": GGUF_QWEN3}
-MARK, WORD = 3, 4  # token types: control, user-defined
+NORMAL, MARK, WORD, UNUSED = 1, 3, 4, 5  # token types: control, user-defined, without meaning
 TURNING_TABLE = "rope_freqs.weight"  # llama.cpp keeps the scaling of Llama 3's rotations in it
 NAMED_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end_of_turn|>")  # a turn ends with one of these, whatever the file says
 
@@ -175,9 +175,10 @@ def _tokenizer(facts: _Facts) -> Tokenizer:
             f"{facts.path}: its tokenizer is {model!r}; gnomon reads byte-level BPE, which GGUF calls gpt2"
         )
     names: list[str] = facts.fields.get("tokenizer.ggml.tokens", [])
-    types: list[int] = facts.fields.get("tokenizer.ggml.token_type", [1] * len(names))
+    types: list[int] = facts.fields.get("tokenizer.ggml.token_type", [])
+    types = [*types, *[NORMAL] * (len(names) - len(types))]
     merges = [tuple(m.split(" ", 1)) for m in facts.fields.get("tokenizer.ggml.merges", [])]
-    vocabulary = {name: i for i, name in enumerate(names)}
+    vocabulary = {n: i for i, (n, kind) in enumerate(zip(names, types, strict=False)) if kind != UNUSED}
     try:
         inner = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=_takes_whole_words(facts)))
     except Exception as error:  # the library raises bare Exception

@@ -86,7 +86,9 @@ def _add_tokenizer(writer: Any, tokenizer: Tokenizer, split: str, rows: int, mar
     kinds |= {added["id"]: WORD for added in value["added_tokens"] if added["id"] not in kinds}
     names = [tokenizer.text_of(i) for i in range(tokenizer.vocab)]
     names = [name or f"[unused {i}]" for i, name in enumerate([*names, *[""] * (rows - len(names))])]
-    types = [kinds.get(i, NORMAL if i < tokenizer.vocab and tokenizer.text_of(i) else UNUSED) for i in range(rows)]
+    types = [
+        kinds.get(i, NORMAL if i < tokenizer.vocab and tokenizer.text_of(i) else UNUSED) for i in range(len(names))
+    ]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(split)
     writer.add_token_list(names)
