@@ -52,14 +52,10 @@ class Ranks:
         job = {"task": task, "size": size, "mesh": mesh, "arguments": arguments}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
-        answers: dict[int, dict[str, Any]] = {}
         for line in iter(self.process.stdout.readline, ""):
-            if not line.startswith("{"):
-                continue  # torch says something
-            value = json.loads(line)
-            if "codes" in value:
-                return Outcome(answers, value["codes"])
-            answers[value["rank"]] = value
+            if line.startswith("{"):  # else torch says something
+                value = json.loads(line)
+                return Outcome({answer["rank"]: answer for answer in value["answers"]}, value["codes"])
         raise AssertionError("the process of ranks.py ended")
 
 
@@ -77,7 +73,7 @@ def shared_plan() -> Callable[..., Plan]:
     """A plan whose rows two and four processes share unevenly; keywords change plan, shape or optimisation."""
 
     def make(**changes: Any) -> Plan:
-        shape = ModelShape(vocab=64, context=16, width=32, depth=2, head_dim=8)
+        shape = ModelShape(vocab=64, context=16, width=32, depth=1, head_dim=8)
         optimisation = Optimisation(
             rate=0.01, base_width=16, base_depth=1, embed_ratio=1.0, timescale=0.3, beta1=0.9, beta2=0.95
         )

@@ -1,12 +1,13 @@
 """Processes that train together: forks as many as a job asks for, which meet through a file and do the same task.
 
-Not a test: conftest.py starts it once and writes jobs to it, a line of JSON each. Every process of a job answers with
-a line; when all have ended their exit codes follow. Forking costs milliseconds, where a fresh process would load torch.
+Not a test: conftest.py starts it once and writes jobs to it, a line of JSON each, and reads a line of answers and exit
+codes when all processes of the job have ended. Forking costs milliseconds, where a fresh process would load torch.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
+import importlib
 import importlib.util
 import json
 import os
@@ -23,7 +24,6 @@ import torch
 from gnomon.common.errors import GnomonError
 from gnomon.common.hashing import plain
 from gnomon.recipe.plan import Plan
-from gnomon.train import checkpoint as checkpoints
 from gnomon.train import schedule
 from gnomon.train.crew import Crew
 from gnomon.train.evaluate import EvalSet
@@ -36,6 +36,7 @@ from gnomon.train.term import NextToken
 from gnomon.train.trainer import train
 
 
+@functools.cache
 def tiny_corpus() -> Any:
     spec = importlib.util.spec_from_file_location("tiny", Path(__file__).parents[1] / "conftest.py")
     assert spec is not None and spec.loader is not None
@@ -107,8 +108,8 @@ def different(crew: Crew, plan: Plan, folder: str) -> dict[str, Any]:
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {f.__name__: f for f in (curve, run, share, different)}
 
 
-def one(rank: int, job: dict[str, Any], rendezvous: str) -> int:
-    """The life of one process of a job; its exit code."""
+def one(rank: int, job: dict[str, Any], folder: Path) -> int:
+    """The life of one process of a job; its exit code. What it has to say goes into a file."""
     torch.set_num_threads(1)
     arguments = dict(job["arguments"])
     if "plan" in arguments:
@@ -116,17 +117,19 @@ def one(rank: int, job: dict[str, Any], rendezvous: str) -> int:
     answer: dict[str, Any] = {"rank": rank}
     code = 0
     try:
-        with joined(job["mesh"], f"file://{rendezvous}", rank, job["size"]) as crew:
+        with joined(job["mesh"], f"file://{folder}/meeting", rank, job["size"]) as crew:
             answer["value"] = TASKS[job["task"]](crew, **arguments)
     except BaseException as error:
         answer["error"], answer["kind"] = str(error), type(error).__name__
         code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 70)
-    with contextlib.suppress(BrokenPipeError):
-        os.write(1, (json.dumps(answer) + "\n").encode())
+    (folder / f"answer{rank}").write_text(json.dumps(answer))
     return code
 
 
 def main() -> None:
+    for module in ("torch._dynamo", "torch.onnx", "pyarrow.parquet"):  # FSDP2 loads the compiler at its first pass
+        importlib.import_module(module)
+    tiny_corpus()
     for line in sys.stdin:
         job = json.loads(line)
         with tempfile.TemporaryDirectory() as folder:
@@ -134,12 +137,12 @@ def main() -> None:
             for rank in range(job["size"]):
                 child = os.fork()
                 if child == 0:
-                    os._exit(one(rank, job, f"{folder}/meeting"))
+                    os._exit(one(rank, job, Path(folder)))
                 children.append(child)
             codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        print(json.dumps({"codes": codes}), flush=True)
+            answers = [json.loads(path.read_text()) for path in Path(folder).glob("answer*")]
+        print(json.dumps({"codes": codes, "answers": answers}), flush=True)
 
 
 if __name__ == "__main__":
-    assert checkpoints is not None
     main()
