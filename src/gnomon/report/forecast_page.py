@@ -5,14 +5,10 @@ Like the report it asks nobody for anything, and its Content-Security-Policy all
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from gnomon.figures import Picture, motif, numbers
-from gnomon.figures.theme import stylesheet
-from gnomon.report.page import TOGGLE
+from gnomon.figures import Picture, numbers
+from gnomon.report.sheet import sheet
 
 if TYPE_CHECKING:
     from gnomon.forecast import Forecast
@@ -57,34 +53,20 @@ def tiles(forecast: Forecast, largest: float) -> list[tuple[str, str, str]]:
 
 def render_forecast(source: str, forecast: Forecast, runs: Runs, pictures: dict[str, Picture], theme: str = "") -> str:
     """The page. source: the table's name; theme: '' follows the reader's system. Raises ValueError on another theme."""
-    if theme not in ("", "light", "dark"):
-        raise ValueError(f"theme {theme!r}: '', 'light' or 'dark'")
-    import jinja2
     from markupsafe import Markup
 
-    here = files("gnomon.report")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"power": numbers.power, "count": numbers.count, "percent": numbers.percent}
-    script = TOGGLE + "\n" + (here / "hover.js").read_text()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     order = runs.compute.argsort(kind="stable")[::-1]
     shown: list[dict[str, Any]] = [
         {"id": str(runs.ids[i]), "compute": runs.compute[i], "size": runs.size[i], "tokens": runs.tokens[i]}
         | {"loss": runs.loss[i]}
         for i in order[:MOST_ROWS]
     ]
-    return environment.from_string((here / "forecast.html").read_text()).render(
-        source=source,
-        forecast=forecast,
-        figures=[(name, *CAPTIONS[name], Markup(pictures[name].html())) for name in CAPTIONS if name in pictures],
-        tiles=tiles(forecast, float(runs.compute.max())),
-        runs=shown,
-        more=max(0, len(runs) - MOST_ROWS),
-        css=Markup(stylesheet() + (here / "page.css").read_text() + (here / "forecast.css").read_text()),
-        script=Markup(script),
-        script_hash=digest,
-        mark=Markup(motif.mark()),
-        theme=theme,
-    )
+    values = {
+        "source": source,
+        "forecast": forecast,
+        "figures": [(name, *CAPTIONS[name], Markup(pictures[name].html())) for name in CAPTIONS if name in pictures],
+        "tiles": tiles(forecast, float(runs.compute.max())),
+        "runs": shown,
+        "more": max(0, len(runs) - MOST_ROWS),
+    }
+    return sheet("forecast.html", values, theme, ("forecast.css",), ("hover.js",))

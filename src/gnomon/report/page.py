@@ -6,9 +6,6 @@ Content-Security-Policy allows no script but the one whose hash it names, and no
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +26,10 @@ from gnomon.figures import (
     motif,
     numbers,
 )
-from gnomon.figures.theme import stylesheet
 from gnomon.report import words
 from gnomon.report.corpus import corpus_view
 from gnomon.report.data import ReportData
-
-TOGGLE = """(function () {
-  var root = document.documentElement, button = document.getElementById("theme");
-  var dark = matchMedia("(prefers-color-scheme: dark)");
-  function now() { return root.dataset.theme || (dark.matches ? "dark" : "light"); }
-  function say() { button.textContent = now() === "dark" ? "Light" : "Dark"; }
-  button.hidden = false;
-  button.onclick = function () { root.dataset.theme = now() === "dark" ? "light" : "dark"; say(); };
-  dark.onchange = say;
-  say();
-})();"""
+from gnomon.report.sheet import sheet
 
 
 def loss_table(data: ReportData) -> LossTable:
@@ -118,40 +104,19 @@ def render(data: ReportData, theme: str = "") -> str:
 
     Raises ValueError for another theme.
     """
-    if theme not in ("", "light", "dark"):
-        raise ValueError(f"theme {theme!r}: '', 'light' or 'dark'")
-    import jinja2
     from markupsafe import Markup
 
-    here = files("gnomon.report")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "power": numbers.power,
-        "count": numbers.count,
-        "duration": numbers.duration,
-        "percent": numbers.percent,
-        "bytes": numbers.byte_size,
+    values = {
+        "data": data,
+        "figures": {name: (Markup(p.html()), caption) for name, (p, caption) in figures(data).items()},
+        "verdict": words.verdict(data),
+        "words": words,
+        "tiles": tiles(data),
+        "corpus": corpus_view(data.corpus),
+        "samples_caption": words.samples_caption(data),
+        "motif_row": Markup(motif.row(data.target.trained)),
     }
-    template = environment.from_string((here / "page.html").read_text())
-    pictures = {name: (Markup(p.html()), caption) for name, (p, caption) in figures(data).items()}
-    digest = base64.b64encode(hashlib.sha256(TOGGLE.encode()).digest()).decode()
-    return template.render(
-        data=data,
-        figures=pictures,
-        verdict=words.verdict(data),
-        words=words,
-        tiles=tiles(data),
-        corpus=corpus_view(data.corpus),
-        samples_caption=words.samples_caption(data),
-        css=Markup(stylesheet() + (here / "page.css").read_text()),
-        script=Markup(TOGGLE),
-        script_hash=digest,
-        mark=Markup(motif.mark()),
-        motif_row=Markup(motif.row(data.target.trained)),
-        theme=theme,
-    )
+    return sheet("page.html", values, theme)
 
 
 def write_report(data: ReportData, path: Path) -> None:
