@@ -9,8 +9,9 @@ import pytest
 
 from gnomon.recipe.plan import Plan
 
-DIVIDED = [("data=2", 100), ("tensor=2", 15)]
+DIVIDED = [("data=2", 30), ("tensor=2", 12)]
 MANY = [
+    (2, "data=2"),
     (2, "tensor=2"),
     (4, "data=4"),
     (4, "data=2,tensor=2"),
@@ -41,12 +42,6 @@ def compare(ranks: Any, plan: Plan, size: int, mesh: str, steps: int, micro_rows
 def test_two_processes_are_one_in_float64(ranks: Any, shared_plan: Callable[..., Plan], mesh: str, steps: int) -> None:
     loss, norm, weight = compare(ranks, shared_plan(dtype="float64", steps=steps), 2, mesh, steps, micro_rows=3)
     assert loss < 1e-10 and norm < 1e-10 and weight < 1e-10
-
-
-@pytest.mark.slow
-def test_two_processes_are_one_in_float32(ranks: Any, shared_plan: Callable[..., Plan]) -> None:
-    loss, *_ = compare(ranks, shared_plan(steps=50), 2, "data=2", steps=50, micro_rows=7)
-    assert loss < 2e-5
 
 
 @pytest.mark.slow

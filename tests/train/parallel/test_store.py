@@ -28,8 +28,11 @@ def farthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
 
 def journey(ranks: Any, plan: Plan, folder: Path, stations: list[tuple[int, str, int]]) -> dict[str, Any]:
     """One run in sittings of (processes, mesh, checkpoint after which it is stopped or 0); the last one's answer."""
+    stops = [stop for _, _, stop in stations if stop]
     for size, mesh, stop in stations:
-        outcome = ranks("run", size, mesh, plan=plan, folder=str(folder), stop_after=stop, evaluate=4)
+        outcome = ranks(
+            "run", size, mesh, plan=plan, folder=str(folder), stop_after=stop, evaluate=4, keep_steps=stops, every_s=1e9
+        )
         assert outcome.codes[0] == (130 if stop else 0), outcome
     return outcome.answers[0].get("value", {})
 
@@ -57,7 +60,7 @@ def test_shards_are_checked_and_the_folder_of_a_run_says_how_it_was_carried_out(
     ranks: Any, shared_plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
     plan, folder = shared_plan(steps=6), tmp_path / "one"
-    journey(ranks, plan, folder, [(2, "tensor=2", 4)])
+    journey(ranks, plan, folder, [(2, "tensor=2", 2), (2, "tensor=2", 4)])
     assert read_json(folder / "execution.json", EXECUTION_SCHEMA)["mesh"] == "tensor=2"
     shard = checkpoints.step_folder(folder, 4) / "shards" / "__1_0.distcp"
     whole = shard.read_bytes()

@@ -43,12 +43,12 @@ def test_a_lost_process_ends_the_others_with_the_last_checkpoint_whole(
     ranks: Any, shared_plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
     plan, folder = shared_plan(steps=6), tmp_path / "runs" / "one"
-    killed = ranks("run", 2, plan=plan, folder=str(folder), die="1 step 4")
+    killed = ranks("run", 2, plan=plan, folder=str(folder), die="1 step 4", keep_steps=[3], every_s=1e9)
     assert killed.codes == [1, -signal.SIGKILL]
     assert "process 0 of 2: another process of this run is gone; the checkpoint of step 3 is whole" in killed.error(0)
     assert checkpoints.load(folder, 3).moments
     again = ranks("run", 2, plan=plan, folder=str(folder))
-    alone = ranks("run", 2, plan=plan, folder=str(tmp_path / "runs" / "two"))
+    alone = ranks("run", 2, plan=plan, folder=str(tmp_path / "runs" / "two"), every_s=1e9)
     finals = [checkpoints.load(tmp_path / "runs" / name, 6).weights for name in ("one", "two")]
     assert again.values[0]["result"]["notes"] == []
     assert all(bool((w == finals[1][name]).all()) for name, w in finals[0].items()), "the same bits as one left alone"
