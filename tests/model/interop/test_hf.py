@@ -230,6 +230,8 @@ def change(folder: Path, name: str = "config.json", **changes):
         ({"intermediate_size": 57}, "weight model.layers.0.mlp.gate_proj.weight is .*; its configuration says"),
         ({"num_hidden_layers": 4}, r"weight model.layers.3.\S+ is missing \(and 10 more\)"),
         ({"num_hidden_layers": 2}, r"weight model.layers.2.\S+ has no place in this model \(and 10 more\)"),
+        ({"num_hidden_layers": 10**9}, "its configuration says 1000000000 blocks, and there are 36 weights"),
+        ({"max_position_embeddings": 10**9}, "its context is 1000000000; gnomon reads models of up to"),
         ({"tie_word_embeddings": True}, "tie_word_embeddings is true and lm_head.weight differs"),
     ],
 )

@@ -39,6 +39,7 @@ OUTSIDE = (
     ("head", "lm_head", "output"),
 )
 TURNED = ("attention.q", "attention.k", "attention.q_norm", "attention.k_norm")
+LARGEST_CONTEXT = 1 << 20  # tokens; the table of rotations is made whole
 OUTPUTS = ("attention.out", "mlp.down")  # what 1/l is folded into
 
 
@@ -104,15 +105,22 @@ def take(
     shapes: of every weight there, by their name. read: gives one. Raises GnomonError for a weight that is missing,
     beyond what the shape has, or of another shape.
     """
+    if shape.depth > len(shapes):  # before names are made for so many
+        raise GnomonError(f"{where}: its configuration says {shape.depth} blocks, and there are {len(shapes)} weights")
+    if shape.context > LARGEST_CONTEXT:
+        raise GnomonError(f"{where}: its context is {shape.context}; gnomon reads models of up to {LARGEST_CONTEXT}")
     names = their_names(shape, house)
     check_names(names.values(), shapes, where)
+    with torch.device("meta"):
+        described = {name: tuple(p.shape) for name, p in Transformer(replace(shape, context=2)).named_parameters()}
+    for name, wanted in described.items():
+        if tuple(shapes[names[name]]) != wanted:
+            raise GnomonError(
+                f"{where}: weight {names[name]} is {list(shapes[names[name]])}; its configuration says {list(wanted)}"
+            )
     model = Transformer.unfilled(shape)
     for name, parameter in model.named_parameters():
         theirs = names[name]
-        if tuple(shapes[theirs]) != tuple(parameter.shape):
-            raise GnomonError(
-                f"{where}: weight {theirs} is {list(shapes[theirs])}; its configuration says {list(parameter.shape)}"
-            )
         weight = read(theirs).to(torch.float32)
         turned = house.halves and kind_of(name) in TURNED
         parameter.copy_(pairs_from_halves(weight, shape.head_dim) if turned else weight)
