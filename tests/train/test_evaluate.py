@@ -14,8 +14,8 @@ import torch
 from gnomon.common.errors import GnomonError
 from gnomon.model.parametrization import initialise
 from gnomon.model.transformer import Transformer
-from gnomon.recipe.plan import Plan
-from gnomon.train.evaluate import EvalSet, evaluate, ratio_stderr, token_nats
+from gnomon.recipe.plan import ModelShape, Plan
+from gnomon.train.evaluate import EvalSet, evaluate, ratio_stderr, token_nats, token_nats_twin
 
 
 @pytest.fixture
@@ -73,3 +73,35 @@ def test_one_row_has_no_standard_error_and_no_rows_are_refused(
         evaluate(model, replace(held_out, rows=held_out.rows[:0]), corpus.token_bytes)
     with pytest.raises(GnomonError, match="no bytes"):
         evaluate(model, held_out, np.zeros(64, np.uint16))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"kv_heads": 1, "tied": True, "qk_norm": False, "embedding_norm": False}],
+    ids=["usual", "grouped, tied"],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_compiled_forward_pass_gives_the_nats_of_its_twin(changes, threads, monkeypatch):
+    from gnomon.train.native import obstacle
+    from gnomon.train.term import NextToken
+
+    shape = ModelShape(vocab=64, context=16, width=32, depth=2, head_dim=8, **changes)
+    if reason := obstacle(shape, "float32", [NextToken()]):
+        pytest.skip(reason)
+    torch.manual_seed(0)
+    model = Transformer(shape)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    rows = np.random.default_rng(0).integers(0, 64, (37, 17))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found, expected = token_nats(model, rows, 64), token_nats_twin(model, rows)
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=5e-6)  # nats of some tens among them
+    assert np.array_equal(token_nats(model, rows, 1024), found)  # how rows are cut changes nothing
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert token_nats(model, rows[:0]).shape == (0, 16)
+    assert np.isnan(token_nats(spoilt(model), rows)).any()
+
+
+def spoilt(model):
+    with torch.no_grad():
+        model.norm.weight.fill_(float("nan"))
+    return model

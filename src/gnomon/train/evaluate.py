@@ -9,6 +9,7 @@ N rows, B rows of a micro-batch, T time, V vocabulary.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -46,11 +47,40 @@ class Evaluation:
     hash: str
 
 
-@torch.no_grad()
 def token_nats(
     model: Transformer, rows: NDArray[np.integer], tokens_at_once: int = EVALUATION_TOKENS
 ) -> NDArray[np.float32]:
-    """Nats of every target: [N, T]. rows: integers [N, T + 1]."""
+    """Nats of every target: [N, T]. rows: integers [N, T + 1]. Where it can serve, by the compiled step's way there."""
+    native = _native_nats(model, rows, tokens_at_once)
+    return token_nats_twin(model, rows, tokens_at_once) if native is None else native
+
+
+def _native_nats(model: Transformer, rows: NDArray[np.integer], tokens_at_once: int) -> NDArray[np.float32] | None:
+    from gnomon.train.native import NativeGradient, obstacle
+    from gnomon.train.optim import FlatWeights
+    from gnomon.train.term import NextToken
+
+    shape, weight = model.shape, model.norm.weight
+    if (
+        (weight.dtype, weight.device.type) != (torch.float32, "cpu")
+        or rows.shape[1] != shape.context + 1
+        or obstacle(shape, "float32", [NextToken()])
+    ):
+        return None
+    names = [name for name, _ in model.named_parameters()]
+    one = [{"names": names, "rate": 0.0, "decay": 0.0, "eps": 0.0}]
+    flat = FlatWeights(copy.deepcopy(model), one, torch.float32)  # it would make the model's weights its own
+    size = max(1, tokens_at_once // shape.context) * torch.get_num_threads()
+    forward = NativeGradient(shape, flat, size, torch.get_num_threads())
+    parts = [forward.nats(rows[start : start + size]) for start in range(0, len(rows), size)]
+    return np.concatenate(parts) if parts else np.empty((0, shape.context), np.float32)
+
+
+@torch.no_grad()
+def token_nats_twin(
+    model: Transformer, rows: NDArray[np.integer], tokens_at_once: int = EVALUATION_TOKENS
+) -> NDArray[np.float32]:
+    """The slow twin of token_nats, for any row length, dtype and device."""
     size = max(1, min(tokens_at_once, LOGITS_AT_ONCE // model.shape.vocab) // (rows.shape[1] - 1))
     out = np.empty((len(rows), rows.shape[1] - 1), np.float32)
     for start in range(0, len(rows), size):

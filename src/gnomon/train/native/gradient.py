@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from gnomon.common.errors import JobFailed
 from gnomon.model.transformer import rotary_table
 from gnomon.recipe.plan import ModelShape
 from gnomon.train.native.build import Library, Unavailable, library
@@ -81,6 +82,8 @@ class NativeGradient:
         self._close.argtypes, self._close.restype = [ctypes.c_void_p], None
         self._gradient.argtypes = [*[ctypes.c_void_p] * 5, ctypes.c_int, ctypes.c_float, ctypes.c_float]
         self._gradient.restype = ctypes.c_double
+        self._nats = found.handle.gnomon_nats
+        self._nats.argtypes, self._nats.restype = [*[ctypes.c_void_p] * 5, ctypes.c_int], ctypes.c_double
         start = found.handle.gnomon_open
         start.argtypes = [*[ctypes.c_void_p] * 8, ctypes.c_long, ctypes.c_int, ctypes.c_int]
         start.restype = ctypes.c_void_p
@@ -101,6 +104,18 @@ class NativeGradient:
         rounded = weights.compute.data_ptr() if self._short else None
         pointers = (weights.master.data_ptr(), rounded, weights.gradient.data_ptr(), rows.ctypes.data)
         return float(self._gradient(self._engine, *pointers, len(rows), 1.0 / count, z_loss))
+
+    def nats(self, rows: np.ndarray) -> np.ndarray:
+        """Nats of every target, float32 [R, context], by the forward pass alone. rows: as above."""
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        assert rows.shape[0] <= self._rows and rows.shape[1] == self._context + 1
+        weights = self._weights
+        out = np.empty((len(rows), self._context), np.float32)
+        rounded = weights.compute.data_ptr() if self._short else None
+        pointers = (weights.master.data_ptr(), rounded, out.ctypes.data, rows.ctypes.data)
+        if self._nats(self._engine, *pointers, len(rows)) != 0:
+            raise JobFailed("the compiled step could not start its threads; free some memory and try again")
+        return out
 
     def __del__(self) -> None:
         engine, self._engine = getattr(self, "_engine", None), None

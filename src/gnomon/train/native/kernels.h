@@ -115,6 +115,16 @@ static double cross_entropy(float *logits, const int *targets, long n, long V, f
     return nats;
 }
 
+/* Nats of each of n targets; logits[n, V] are used up. */
+static void target_nats(float *logits, const int *targets, float *nats, long n, long V) {
+    for (long i = 0; i < n; i++) {
+        float *a = logits + i * V, top = a[0], s = 0;
+        SIMD_MAX(top) for (long j = 0; j < V; j++) top = a[j] > top ? a[j] : top;
+        SIMD_SUM(s) for (long j = 0; j < V; j++) s += exponential(a[j] - top);
+        nats[i] = top + logf(s) - a[targets[i]];
+    }
+}
+
 /* y = x rounded to bfloat16, to even; a number that is none stays none. */
 static void shorten(const float *x, unsigned short *y, long n) {
     const unsigned *bits = (const unsigned *)x;

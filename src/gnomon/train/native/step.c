@@ -177,6 +177,16 @@ static double head(const Engine *e, Workspace *s, Weights w, float *g, int n, fl
     return nats;
 }
 
+/* The head there alone: nats of each token. */
+static void head_nats(const Engine *e, Workspace *s, Weights w, float *nats, int n) {
+    const int D = e->shape.width, V = e->shape.vocab;
+    for (long i = 0; i < n; i += e->chunk) {
+        const int count = (int)least(e->chunk, n - i);
+        linear(e, s, s->normed + i * D, w, e->at.head, s->logits, count, D, V, 1, 0);
+        target_nats(s->logits, s->targets + i, nats + i, count, V);
+    }
+}
+
 static void backward(const Engine *e, Workspace *s, Weights w, float *g, const long *tokens, int rows) {
     const Shape *m = &e->shape;
     const int T = m->context, D = m->width, F = m->mlp, n = rows * T, A = m->heads * m->head_dim, Q = A + 2 * m->key_heads * m->head_dim;
@@ -209,17 +219,22 @@ static void backward(const Engine *e, Workspace *s, Weights w, float *g, const l
 typedef struct {
     const Engine *engine; Workspace *space; Weights weights; float *gradient; const long *tokens;
     int rows; float scale, z_loss; double nats;
+    float *each;  /* where it is not NULL: nats of every token, and nothing else */
 } Part;
 
 static void *run_part(void *argument) {
     Part *p = argument;
     const Engine *e = p->engine;
     if (e->blas_threads) e->blas_threads(1);
-    if (p->space->gradient) memset(p->gradient, 0, (size_t)e->parameters * 4);
+    if (p->space->gradient && !p->each) memset(p->gradient, 0, (size_t)e->parameters * 4);
     for (int i = 0; i < p->rows; i += e->block) {
         const int rows = (int)least(e->block, p->rows - i);
         const long *tokens = p->tokens + (long)i * (e->shape.context + 1);
         forward(e, p->space, p->weights, tokens, rows);
+        if (p->each) {
+            head_nats(e, p->space, p->weights, p->each + (long)i * e->shape.context, rows * e->shape.context);
+            continue;
+        }
         p->nats += head(e, p->space, p->weights, p->gradient, rows * e->shape.context, p->scale, p->z_loss);
         backward(e, p->space, p->weights, p->gradient, tokens, rows);
     }
@@ -265,10 +280,9 @@ void gnomon_close(Engine *e) {
     free(e->parts); free(e->blocks); free(e->turns); free(e);
 }
 
-/* tokens [rows, T+1]. Adds to gradient: scale * d(sum of nats + z_loss * sum of squared log-partitions).
-   Returns the sum of nats. rows is at most what gnomon_open was told. rounded: weights in bfloat16, NULL in fp32. */
-double gnomon_gradient(Engine *e, const float *weights, const unsigned short *rounded, float *gradient, const long *tokens,
-                       int rows, float scale, float z_loss) {
+/* Rows in even parts, one a thread. */
+static double work(Engine *e, const float *weights, const unsigned short *rounded, float *gradient, float *nats_each,
+                   const long *tokens, int rows, float scale, float z_loss) {
     const int threads = e->threads < rows ? e->threads : rows, each = (rows + threads - 1) / threads;
     Part parts[threads];
     pthread_t ids[threads];
@@ -276,7 +290,8 @@ double gnomon_gradient(Engine *e, const float *weights, const unsigned short *ro
     for (int i = 0; i < threads; i++) {
         const int first = i * each, count = first + each > rows ? rows - first : each;
         Part part = {e, e->parts + i, {weights, rounded}, i ? e->parts[i].gradient : gradient,
-                     tokens + (long)first * (e->shape.context + 1), count > 0 ? count : 0, scale, z_loss, 0};
+                     tokens + (long)first * (e->shape.context + 1), count > 0 ? count : 0, scale, z_loss, 0,
+                     nats_each ? nats_each + (long)first * e->shape.context : NULL};
         parts[i] = part;
     }
     int started = 1;
@@ -285,6 +300,18 @@ double gnomon_gradient(Engine *e, const float *weights, const unsigned short *ro
     run_part(parts);
     for (int i = 1; i < started; i++) pthread_join(ids[i], NULL);
     for (int i = 0; i < started; i++) nats += parts[i].nats;
-    for (int i = 1; i < started; i++) add(gradient, parts[i].gradient, e->parameters);
+    for (int i = 1; i < started && !nats_each; i++) add(gradient, parts[i].gradient, e->parameters);
     return nats;
+}
+
+/* tokens [rows, T+1]. Adds to gradient: scale * d(sum of nats + z_loss * sum of squared log-partitions).
+   Returns the sum of nats. rows is at most what gnomon_open was told. rounded: weights in bfloat16, NULL in fp32. */
+double gnomon_gradient(Engine *e, const float *weights, const unsigned short *rounded, float *gradient, const long *tokens,
+                       int rows, float scale, float z_loss) {
+    return work(e, weights, rounded, gradient, NULL, tokens, rows, scale, z_loss);
+}
+
+/* Nats of each token of tokens [rows, T+1]: nats [rows, T]. The rest as above. Returns no number when it could not. */
+double gnomon_nats(Engine *e, const float *weights, const unsigned short *rounded, float *nats, const long *tokens, int rows) {
+    return work(e, weights, rounded, NULL, nats, tokens, rows, 0, 0);
 }
