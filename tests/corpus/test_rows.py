@@ -117,3 +117,15 @@ def test_evaluation_subsets_are_fixed_sorted_nested_and_spread() -> None:
     assert small.min() < 4000 and small.max() > 16_000
     assert np.array_equal(small, evaluation_rows(tokens, 10, 500)[:, 0])
     assert len(evaluation_rows(tokens, 10, 10**9)) == 2000
+
+
+def test_rows_found_by_the_block_are_those_found_one_by_one() -> None:
+    rows = TrainRows(np.arange(700), 7, 3, 9, skipped=((60, 70), (130, 131)))
+    one_by_one = []
+    for step in range(150):
+        counters = np.arange(rows.data_step(step) * 9, (rows.data_step(step) + 1) * 9)
+        one_by_one.append(
+            [Permutation(len(rows), f"rows:3:{c // len(rows)}")(np.array([c % len(rows)]))[0] for c in counters]
+        )
+    assert [rows.indices(step).tolist() for step in range(150)] == one_by_one
+    assert [rows.indices(step).tolist() for step in (149, 0, 64, 63)] == [one_by_one[s] for s in (149, 0, 64, 63)]

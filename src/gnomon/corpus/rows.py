@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gnomon.common.errors import GnomonError
 
 ROUNDS = 8
+STEPS_AT_ONCE = 64  # whose rows are found together
 
 
 def mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -100,6 +101,7 @@ class TrainRows:
                 raise GnomonError(f"skipped steps {start}–{end}: a range starts at 0 or later and does not end before")
         self.skipped = tuple(sorted(skipped))
         self._permutations: dict[int, Permutation] = {}
+        self._block, self._block_rows = -1, np.empty(0, np.int64)
 
     def __len__(self) -> int:
         return self.epoch_rows
@@ -115,9 +117,15 @@ class TrainRows:
 
     def indices(self, step: int) -> NDArray[np.int64]:
         """Row numbers of a step: int64 [batch_rows]."""
-        first = self.data_step(step) * self.batch_rows
-        counters = np.arange(first, first + self.batch_rows, dtype=np.int64)
-        epochs, places = np.divmod(counters, self.epoch_rows)
+        block, within = divmod(self.data_step(step), STEPS_AT_ONCE)
+        if block != self._block:
+            self._block, self._block_rows = block, self._rows_of(block)
+        return self._block_rows[within * self.batch_rows : (within + 1) * self.batch_rows]
+
+    def _rows_of(self, block: int) -> NDArray[np.int64]:
+        """Row numbers of STEPS_AT_ONCE data steps: a small step would take a quarter of its time to find its own."""
+        size = STEPS_AT_ONCE * self.batch_rows
+        epochs, places = np.divmod(np.arange(block * size, (block + 1) * size, dtype=np.int64), self.epoch_rows)
         rows = np.empty_like(places)
         for epoch in np.unique(epochs):
             here = epochs == epoch
