@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from gnomon.common.files import write_text
 from gnomon.common.hashing import folder_hash
 from gnomon.ladder.executors.local import STOP_PATIENCE_S, collect, event_of, start_worker
 from gnomon.ladder.jobs import Event, Job, OnEvent, run_folder
+from gnomon.ladder.stacks import grouped
 from gnomon.ladder.store import is_locked
 
 RETRIES = 3  # new starts of one run whose worker died
@@ -64,19 +65,21 @@ class Host:
             return f"has another gnomon (in {Path(gnomon.__file__).parent}); install the same version on every node"
         return ""
 
-    def begin(self, job: dict[str, Any]) -> list[Event]:
-        """Hand a job to the worker, starting it where none is alive. Waits for a dying worker to let go of the run.
+    def begin(self, jobs: list[dict[str, Any]]) -> list[Event]:
+        """Hand jobs to the worker, to be trained together where they are several; it is started where none is alive.
+        Waits for a dying worker to let go of their runs.
 
         No news yet: an empty list, so that a caller may wait for it as for the news that follow.
         """
-        folder, patience = run_folder(self.home, Job.from_dict(job).plan.run_id), time.monotonic() + STOP_PATIENCE_S
-        while is_locked(folder) and time.monotonic() < patience:
+        folders = [run_folder(self.home, Job.from_dict(job).plan.run_id) for job in jobs]
+        patience = time.monotonic() + STOP_PATIENCE_S
+        while any(map(is_locked, folders)) and time.monotonic() < patience:
             time.sleep(0.1)
         if self._process is None or self._process.poll() is not None:
             self._start()
         assert self._process is not None and self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has died; the listener says so
-            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.write(json.dumps(jobs if jobs[1:] else jobs[0]) + "\n")
             self._process.stdin.flush()
         return []
 
@@ -125,12 +128,12 @@ class Host:
 
 @dataclass
 class _Slot:
-    """A place on the cluster. checked: its node can do the work. call: what was asked of the actor last; None when it
-    has nothing to do. deaths: actors that it lost before they were checked."""
+    """A place on the cluster. call: what was asked of the actor last; None when it has nothing to do. running: jobs
+    that it has not reported yet, by run id. checked: its node can do the work. deaths: actors that it lost before."""
 
     actor: Any
     call: Any
-    job: Job | None = None
+    running: dict[str, Job] = field(default_factory=dict)
     checked: bool = False
     deaths: int = 0
 
@@ -158,8 +161,9 @@ class RayExecutor:
             return
         ray = connect(self.address, self.processes)
         threads = max(job.threads for job in jobs)
-        count = min(len(jobs), room(ray.nodes(), threads))
-        _Sitting(ray, self, threads, sorted(jobs, key=lambda job: -job.weight), on_event).run(count)
+        count = room(ray.nodes(), threads)
+        pieces = grouped(jobs, count)
+        _Sitting(ray, self, threads, pieces, on_event).run(min(count, len(pieces)))
 
 
 def connect(address: str, processes: int) -> Any:
@@ -202,7 +206,9 @@ def room(nodes: Sequence[dict[str, Any]], threads: int) -> int:
 class _Sitting:
     """One call of run: which slot does what, who waits, who failed."""
 
-    def __init__(self, ray: Any, executor: RayExecutor, threads: int, waiting: list[Job], on_event: OnEvent) -> None:
+    def __init__(
+        self, ray: Any, executor: RayExecutor, threads: int, waiting: list[tuple[Job, ...]], on_event: OnEvent
+    ) -> None:
         self.ray, self.executor, self.threads, self.waiting = ray, executor, threads, waiting
         self.on_event, self.code = on_event, code_hash()
         self.probe = ("", "")
@@ -214,7 +220,7 @@ class _Sitting:
         with self._probe():
             try:
                 self.slots = [_Slot(*self._actor()) for _ in range(count)]
-                while self.waiting or any(slot.job for slot in self.slots):
+                while self.waiting or any(slot.running for slot in self.slots):
                     self._hear(self._next())
             finally:
                 self._stop()
@@ -242,7 +248,7 @@ class _Sitting:
     def _next(self) -> _Slot:
         """The next slot that answers. Raises GnomonError when no worker finds room on the cluster."""
         calls = {slot.call: slot for slot in self.slots if slot.call is not None}
-        patience = None if any(slot.job for slot in self.slots) else START_PATIENCE_S
+        patience = None if any(slot.running for slot in self.slots) else START_PATIENCE_S
         ready, _ = self.ray.wait(list(calls), num_returns=1, timeout=patience)
         if not ready:
             raise GnomonError(
@@ -274,18 +280,21 @@ class _Sitting:
             if event.kind == "failed":
                 self.failures.append(f"run {event.run_id}: {event.body['message']}")
             if event.kind in ("done", "failed"):
-                self._give(slot)
-        if slot.call is call:  # the same job goes on
+                slot.running.pop(event.run_id, None)
+                if not slot.running:
+                    self._give(slot)
+        if slot.call is call:  # its jobs go on
             slot.call = slot.actor.news.remote()
 
     def _give(self, slot: _Slot) -> None:
-        """Hand the slot its next job, if there is one."""
-        slot.job = self.waiting.pop(0) if self.waiting else None
+        """Hand the slot its next piece of work, if there is one."""
+        piece = self.waiting.pop(0) if self.waiting else ()
+        slot.running = {job.plan.run_id: job for job in piece}
         slot.call = None
-        if slot.job is not None:
-            run_id = slot.job.plan.run_id
-            self.starts[run_id] = self.starts.get(run_id, 0) + 1
-            slot.call = slot.actor.begin.remote(slot.job.to_dict())
+        if piece:
+            for run_id in slot.running:
+                self.starts[run_id] = self.starts.get(run_id, 0) + 1
+            slot.call = slot.actor.begin.remote([job.to_dict() for job in piece])
 
     def _replace(self, slot: _Slot, reason: str) -> None:
         """The slot's actor, or its node, is gone: another one takes its place, wherever there is room."""
@@ -297,20 +306,22 @@ class _Sitting:
         slot.actor, slot.call = self._actor()
         slot.checked = False
         for idle in self.slots:
-            if idle.checked and idle.job is None:
+            if idle.checked and not idle.running:
                 self._give(idle)
 
     def _lost(self, slot: _Slot, reason: str) -> None:
-        """A worker died with its job: it goes on from its last checkpoint, or is given up with the reason."""
-        job, slot.job = slot.job, None
-        if job is None:
-            return
-        run_id, starts = job.plan.run_id, self.starts[job.plan.run_id]
-        if starts > self.executor.retries:
-            self.failures.append(f"run {run_id}: given up after {starts} starts: {reason}")
-            return
-        self.on_event(Event("retried", run_id, {"message": reason, "start": starts + 1}))
-        self.waiting.insert(0, job)
+        """A worker died with its jobs: they go on from their last checkpoints, or are given up with the reason."""
+        lost, slot.running = slot.running, {}
+        again = []
+        for run_id, job in lost.items():
+            starts = self.starts[run_id]
+            if starts > self.executor.retries:
+                self.failures.append(f"run {run_id}: given up after {starts} starts: {reason}")
+                continue
+            self.on_event(Event("retried", run_id, {"message": reason, "start": starts + 1}))
+            again.append(job)
+        if again:
+            self.waiting.insert(0, tuple(again))
 
     def _stop(self) -> None:
         """Have every worker write its checkpoint, and give the slots back."""
