@@ -100,7 +100,7 @@ static long least(long a, long b) { return a < b ? a : b; }
 
 static Heads heads_of(const Engine *e) {
     const Shape *m = &e->shape;
-    const long P = (m->head_dim + LANES - 1) / LANES * LANES, S = (m->context + LANES - 1) / LANES * LANES;
+    const long P = (m->head_dim + LANES - 1) / LANES * LANES, S = (m->context + QUERIES - 1) / QUERIES * QUERIES;
     const Heads h = {m->context, m->heads, m->key_heads, m->head_dim, P, S, m->eps, e->turns, NULL, NULL};
     return h;
 }
