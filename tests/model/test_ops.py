@@ -20,8 +20,7 @@ def random(*size: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> Ten
 
 
 def turns(steps: int, size: int, dtype: torch.dtype) -> Tensor:
-    table = torch.view_as_complex(rotary_table(steps, size, 100.0)).unsqueeze(-2)
-    return table.to(torch.complex128 if dtype == torch.float64 else torch.complex64)
+    return rotary_table(steps, size, 100.0).unsqueeze(-3).to(dtype if dtype == torch.float64 else torch.float32)
 
 
 def heads(number: int, steps: int, size: int, dtype: torch.dtype, seed: int) -> Tensor:
@@ -35,10 +34,10 @@ def case(name: str, dtype: torch.dtype = torch.float64, steps: int = 6) -> Case:
     if name == "norm":
         inputs = (wide * 3, 1 + 0.3 * random(8, dtype=dtype))
         return lambda x, g: ops.norm_by_hand(x, g, 1e-6), lambda x, g: ops.norm_plain(x, g, 1e-6), inputs
-    if name == "rotate":
+    if name in ("rotate", "rotate in real"):
         angles = turns(steps, 4, dtype)
         return (
-            lambda x: ops.rotate(x, angles),
+            lambda x: (ops.rotate if name == "rotate" else ops.rotate_in_real)(x, angles),
             lambda x: ops.rotate_plain(x, angles),
             (random(2, steps, 3, 4, dtype=dtype),),
         )
@@ -52,7 +51,7 @@ def case(name: str, dtype: torch.dtype = torch.float64, steps: int = 6) -> Case:
     return lambda *x: ops.attend_in_blocks(*x, blocks), ops.attend_plain, inputs
 
 
-NAMES = ("norm", "rotate", "gated", "project", "attend", "attend in blocks", "grouped")
+NAMES = ("norm", "rotate", "rotate in real", "gated", "project", "attend", "attend in blocks", "grouped")
 
 
 def both_ways(function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> list[Tensor]:

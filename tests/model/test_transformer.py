@@ -156,7 +156,7 @@ def test_positions_stay_exact_when_the_model_is_cast(build):
 def test_a_block_in_float64_rounds_nowhere_to_float32(build):
     """Else equalities that are proved in float64 would hold to 1e-7 only, and this difference quotient to nothing."""
     model = build(depth=1).double()
-    turns = torch.view_as_complex(model.rotary_bits.view(torch.float32))[:5].unsqueeze(-2)
+    turns = model.rotary_bits.view(torch.float32)[:5].unsqueeze(-3)
     x_BTD = model.embed(tokens(rows=1, steps=5)).detach().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: model.blocks[0](x, turns, None, 0), x_BTD, fast_mode=True, atol=1e-7)
 
@@ -164,13 +164,13 @@ def test_a_block_in_float64_rounds_nowhere_to_float32(build):
 def test_attention_depends_on_distance_alone(build):
     """Rotary positions: the same tokens later in a row, behind a prefix that nothing attends to, read the same."""
     model, rows = build(depth=1), tokens(rows=1, steps=6)
-    turns = torch.view_as_complex(model.rotary_bits.view(torch.float32))
+    turns = model.rotary_bits.view(torch.float32).unsqueeze(-3)
     x_BTD = model.embed(rows)
     block = model.blocks[0]
-    here = block(x_BTD, turns[:6].unsqueeze(-2), None, 0)
-    there = block(x_BTD, turns[11:17].unsqueeze(-2), None, 0)
+    here = block(x_BTD, turns[:6], None, 0)
+    there = block(x_BTD, turns[11:17], None, 0)
     assert torch.allclose(here, there, atol=1e-5)
-    assert not torch.allclose(here, block(x_BTD, turns[:12:2].unsqueeze(-2), None, 0), atol=1e-3)
+    assert not torch.allclose(here, block(x_BTD, turns[:12:2], None, 0), atol=1e-3)
 
 
 def test_a_row_longer_than_the_context_is_refused(build):

@@ -120,6 +120,10 @@ def train(
         bool, typer.Option("--inexact", help="Resume on a machine that cannot repeat the run's bits.")
     ] = False,
     track: Track = None,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda; for a new run.")] = "cpu",
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="torch.compile; by default where it pays.")
+    ] = None,
     mesh: Annotated[
         str, typer.Option("--mesh", envvar="GNOMON_MESH", help="Under torchrun: data=4,tensor=2; else all along data.")
     ] = "",
@@ -133,7 +137,7 @@ def train(
 
     wish = Wish(
         what, tuple(overrides or ()), resume, branch, steps, compute, width, unregistered, inexact, tuple(track or ()),
-        init, beside,
+        init, beside, device, compiled,
     )  # fmt: skip
     with Display() as display:
         line = train_together(wish, home, core_count(cores), display, mesh)
@@ -150,12 +154,19 @@ def sample(
     temperature: Annotated[float, typer.Option(min=0)] = 0.7,
     seed: int = 0,
     raw: Annotated[bool, typer.Option("--raw", help="Go on from the prompt, past the model's chat template.")] = False,
+    weights: Annotated[str, typer.Option(help="float32, bfloat16, or int8: faster, and checked first.")] = "float32",
+    cores: Cores = 1,
     home: Home = HOME,
 ) -> None:
     """Talk to what you trained, or to a model from elsewhere: text that goes on from a prompt, as it comes."""
+    from gnomon.engine.options import EngineOptions
     from gnomon.workflow.sample import sample as stream
 
-    stream(home, run, prompt, samples=samples, max_tokens=max_tokens, temperature=temperature, seed=seed, raw=raw)
+    engine = EngineOptions(weights=weights, threads=core_count(cores))
+    stream(
+        home, run, prompt, samples=samples, max_tokens=max_tokens, temperature=temperature, seed=seed, raw=raw,
+        engine=engine,
+    )  # fmt: skip
 
 
 @app.command()
@@ -180,6 +191,20 @@ def report(
     from gnomon.workflow.reporting import rewrite_report
 
     print(rewrite_report(home, name))
+
+
+@app.command()
+def drill(
+    kills: Annotated[int, typer.Option(min=4, help="SIGKILLs in each of fp32 and bf16.")] = 25,
+) -> None:
+    """Kill, starve, damage and confuse a run: it must end as one left alone, or refuse with the reason."""
+    from gnomon.workflow.drill import drill_lines
+
+    good = True
+    for line, good in drill_lines(kills):
+        print(line, flush=True)
+    if not good:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -28,14 +28,21 @@ def norm_plain(x: Tensor, gain: Tensor | None, eps: float) -> Tensor:
 
 
 def rotate_plain(x_BTHE: Tensor, turns: Tensor) -> Tensor:
-    """Turn each pair (2i, 2i + 1) of coordinates, read as a complex number; turns broadcasts against [B, T, H, E/2].
+    """Turn each pair (2i, 2i + 1) of coordinates by the angle whose cosine and sine are turns [.., T, 1, E/2, 2].
 
     Neighbouring pairs and one complex product cost half of what the cat of two halves does; Llama's layout, pairs
     (i, i + E/2), is the same rotation with the rows of q and k in another order.
     """
     wide_BTHE = x_BTHE if x_BTHE.element_size() >= 4 else x_BTHE.float()  # there are no half-precision complex kernels
     pairs = torch.view_as_complex(wide_BTHE.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(-2).type_as(x_BTHE)
+    return torch.view_as_real(pairs * torch.view_as_complex(turns)).flatten(-2).type_as(x_BTHE)
+
+
+def rotate_in_real(x_BTHE: Tensor, turns: Tensor) -> Tensor:
+    """rotate_plain without complex numbers, which torch.compile does not know."""
+    cosine, sine = turns.unbind(-1)
+    even, odd = x_BTHE.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], -1).flatten(-2).type_as(x_BTHE)
 
 
 def gated_plain(gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
@@ -107,7 +114,10 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return rotate_plain(gradient, ctx.turns.conj()), None
+        back = torch.view_as_complex(ctx.turns).conj()
+        wide_BTHE = gradient if gradient.element_size() >= 4 else gradient.float()
+        pairs = torch.view_as_complex(wide_BTHE.unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * back).flatten(-2).type_as(gradient), None
 
 
 def rotate(x_BTHE: Tensor, turns: Tensor) -> Tensor:
@@ -271,13 +281,18 @@ class Ops:
 
 
 PLAIN = Ops()
+IN_REAL = Ops(rotate=rotate_in_real)
 ON_CPU = Ops(
     norm, rotate, gated, attend
 )  # one product for several projections gains nothing here: same work, a copy more
 ON_GPU = Ops(project=project)  # its kernels are fused already; fewer of them are launched
-NAMED = {"torch": {"cpu": PLAIN, "cuda": PLAIN}, "torch-ops": {"cpu": ON_CPU, "cuda": ON_GPU}}
+NAMED = {
+    "torch": {"cpu": PLAIN, "cuda": PLAIN},
+    "torch-ops": {"cpu": ON_CPU, "cuda": ON_GPU},
+    "torch-compile": {"cpu": IN_REAL, "cuda": IN_REAL},  # the compiler joins the rest by itself
+}
 
 
 def ops_named(kernels: str, device: str) -> Ops:
-    """What a model calls under the kernels of an execution: plain unless they are "torch-ops"."""
+    """What a model calls under the kernels of an execution; plain where they say nothing of it."""
     return NAMED.get(kernels, NAMED["torch"])[device]

@@ -156,7 +156,7 @@ class Transformer(nn.Module):
         if steps > self.shape.context:
             raise GnomonError(f"a row of {steps} tokens; this model reads at most {self.shape.context}")
         positions = slice(0, steps) if cache is None else cache.positions(steps)
-        turns = torch.view_as_complex(self.rotary_bits.view(torch.float32))[positions].unsqueeze(-2)
+        turns = self.rotary_bits.view(torch.float32)[positions].unsqueeze(-3)
         x_BTD = self.embed(tokens_BT)
         for layer, block in enumerate(self.blocks):
             x_BTD = block(x_BTD, turns, cache, layer)

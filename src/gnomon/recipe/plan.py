@@ -122,7 +122,7 @@ class Optimisation:
         if self.optimiser not in OPTIMISERS:
             raise GnomonError(f"optimiser is {self.optimiser!r}; it is one of {', '.join(OPTIMISERS)}")
         if self.optimiser == "muon" and self.muon_rate <= 0:
-            raise GnomonError(f"muon_rate is {self.muon_rate:g}; Muon needs a rate greater than 0, 0.02 for example")
+            raise GnomonError(f"muon_rate is {self.muon_rate:g}; Muon needs a rate greater than 0, 0.005 for example")
 
 
 @dataclass(frozen=True)

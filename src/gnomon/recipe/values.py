@@ -154,7 +154,7 @@ class FamilyRecipe(Value):
     # of the products; auto: what is fastest here for the target (`gnomon bench cpu`), and so not the same everywhere
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
     optimiser: Literal["adamw", "muon"] = Field("adamw", json_schema_extra=LATER)  # of the matrices of the blocks
-    muon_rate: float = Field(0.02, gt=0, json_schema_extra=LATER)  # h0 of Muon's updates
+    muon_rate: float = Field(0.005, gt=0, json_schema_extra=LATER)  # h0 of Muon's updates
     muon_momentum: float = Field(0.95, ge=0, lt=1, json_schema_extra=LATER)
 
 

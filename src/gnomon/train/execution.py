@@ -31,7 +31,7 @@ METRIC_ROWS = 200  # about as many points in a learning curve
 STACKED = "stacked"  # kernels of runs that are trained as one batched program (train/stacked.py)
 AUTOGRAD = "torch-ops"  # autograd over what was measured fastest of model/ops.py; "torch": over the plain twins
 COMPILED = "torch-compile"  # autograd over blocks that torch.compile has compiled (train/compiled.py)
-ANYWHERE = ("torch", AUTOGRAD, COMPILED, STACKED)  # kernels that need nothing but torch
+ANYWHERE = ("torch", AUTOGRAD, STACKED)  # kernels that need nothing but torch
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -55,7 +55,8 @@ class Execution:
     """How to carry out a run.
 
     threads: inside one operation. micro_rows: rows that pass through the model at once. dtype: of the multiplications.
-    kernels: what computes the gradient, one of ANYWHERE or the compiled step's name. checkpoint_every_s: seconds
+    kernels: what computes the gradient: one of ANYWHERE, COMPILED, or the compiled step's name. reason: for them, when
+    there is something to say. checkpoint_every_s: seconds
     between checkpoints; 0 writes one after every step. log_every: steps in a metrics row. keep_steps: checkpoints
     that stay, to branch from. mesh: of the processes that share the run (parallel/mesh.py), "" for one alone; threads
     and micro_rows are of each of them. device: cpu or cuda.
@@ -71,6 +72,7 @@ class Execution:
     machine: Machine | None = None
     mesh: str = ""
     device: str = "cpu"
+    reason: str = ""
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.micro_rows < 1 or self.log_every < 1:
@@ -209,7 +211,8 @@ def settle(
         raise GnomonError(f"run {plan.run_id}: its plan computes in {plan.dtype}, its execution in {execution.dtype}")
     if execution.machine is None:
         execution = replace(execution, machine=Machine.here(execution.device))
-    available = execution.kernels if execution.kernels in ANYWHERE else kernels_for(plan, terms, execution.device)
+    served = execution.kernels in ANYWHERE or (execution.kernels == COMPILED and not _uncompilable(execution.device))
+    available = execution.kernels if served else kernels_for(plan, terms, execution.device)
     if recorded is None and execution.kernels != available:
         execution = replace(execution, kernels=available)  # terms that the compiled step does not know
     reasons = hindrances(execution, available)
@@ -225,13 +228,19 @@ def settle(
     return execution, bool(reasons)
 
 
+def _uncompilable(device: str) -> str:
+    from gnomon.train.compiled import obstacle
+
+    return obstacle(device)
+
+
 @contextmanager
 def honoured(execution: Execution) -> Iterator[None]:
     """torch as the execution wants it: its threads, deterministic algorithms; put back afterwards.
 
     The allocator is asked to keep what a step frees, where autograd takes the steps; that stays.
     """
-    if execution.kernels in ANYWHERE:
+    if execution.kernels in (*ANYWHERE, COMPILED):
         keep_freed_memory()
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic  # a module whose one attribute is made by its class

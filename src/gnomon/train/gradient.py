@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gnomon.model.transformer import Transformer
 from gnomon.train.device import moved
-from gnomon.train.execution import AUTOGRAD, STACKED, Execution
+from gnomon.train.execution import AUTOGRAD, COMPILED, STACKED, Execution
 from gnomon.train.native import NativeGradient
 from gnomon.train.optim import FlatWeights
 from gnomon.train.stacked import StackedGradient
@@ -30,6 +30,10 @@ def step_gradient(
     """The way to the gradient that an execution names."""
     if execution.kernels in ("torch", AUTOGRAD):
         return AutogradGradient(model, weights, terms, execution.micro_rows)
+    if execution.kernels == COMPILED:
+        from gnomon.train.compiled import BlocksCompiled
+
+        return BlocksCompiled(model, weights, terms, execution.micro_rows, model.shape)
     (term,) = terms
     assert isinstance(term, NextToken)
     if execution.kernels == STACKED:

@@ -18,7 +18,8 @@ from gnomon.model.ops import ops_named
 from gnomon.model.parametrization import initialise, parameter_groups
 from gnomon.model.transformer import Transformer
 from gnomon.recipe.plan import Plan
-from gnomon.train.execution import Execution
+from gnomon.train.compiled import as_written
+from gnomon.train.execution import COMPILED, Execution
 from gnomon.train.gradient import AutogradGradient, StepGradient, step_gradient
 from gnomon.train.muon import optimiser_of
 from gnomon.train.optim import FlatWeights, clip_scale
@@ -132,7 +133,8 @@ class FlatLearner:
         self.optimiser.taken = updates
 
     def plain_gradient(self) -> StepGradient:
-        return AutogradGradient(self.model, self.flat, self.terms, self.execution.micro_rows)
+        gradient = AutogradGradient(self.model, self.flat, self.terms, self.execution.micro_rows)
+        return as_written(gradient) if self.execution.kernels == COMPILED else gradient
 
     def probe(self) -> Transformer:
         return self.model

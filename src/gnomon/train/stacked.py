@@ -134,7 +134,7 @@ class StackedModel:
         if shape.qk_norm:
             q, k = self._norm(name + "attention.q_norm", q), self._norm(name + "attention.k_norm", k)
         q_BTHE, k_BTGE, v_BTGE = (t.view(runs * batch, time, -1, shape.head_dim) for t in (q, k, v))
-        turns = self.turns[:time].unsqueeze(-2)
+        turns = self.turns[:time].unsqueeze(-3)
         q_BHTE, k_BGTE = (PLAIN.rotate(t_BTHE, turns).transpose(1, 2) for t_BTHE in (q_BTHE, k_BTGE))
         mixed_BHTE = PLAIN.attend(q_BHTE, k_BGTE, v_BTGE.transpose(1, 2))
         return self._times(name + "attention.out", mixed_BHTE.transpose(1, 2).reshape(runs, batch * time, -1))
@@ -147,7 +147,7 @@ class Stack:
         """flats: of the runs, put `beside` each other, or a single one. model: of any of them, for shape and turns."""
         self.shape, self.places, self.micro_rows = model.shape, flats[0].places, micro_rows
         self._gradients, self._compute = _buffer([f.gradient for f in flats]), _buffer([f.compute for f in flats])
-        self._turns = torch.view_as_complex(model.rotary_bits.view(torch.float32))
+        self._turns = model.rotary_bits.view(torch.float32)
         self._model: StackedModel | None = None
         self._sums: dict[str, Tensor] = {}  # gradients, as the model's weights are kept
 

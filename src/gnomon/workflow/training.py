@@ -40,6 +40,8 @@ class Wish:
     track: tuple[str, ...] = ()
     init: str = ""
     beside: int = 0
+    device: str = "cpu"
+    compile: bool | None = None
 
 
 def train_one(wish: Wish, home: Path, cores: int, display: Display, crew: Crew = ALONE) -> str:
@@ -74,15 +76,15 @@ def _new(wish: Wish, home: Path, cores: int, display: Display, crew: Crew) -> st
     corpus = study.build(display.reading)
     if folder.is_dir():
         plan = (wish.compute and study.family.at(wish.compute, recipe.target.width)) or _one_epoch(study, corpus)
-        return _train(plan, corpus, home, cores, registry_head="", track=wish.track, crew=crew)
+        return _train(plan, corpus, home, cores, registry_head="", wish=wish, crew=crew)
     if wish.unregistered:
         plan = study.family.at(recipe.target.compute, recipe.target.width)
-        return _train(plan, corpus, home, cores, registry_head="", track=wish.track, crew=crew)
+        return _train(plan, corpus, home, cores, registry_head="", wish=wish, crew=crew)
     entry = require_entry(study.registry, study.target_hash)
     display.training(study.seeded_target(entry))
     if crew.size > 1:
         plan = study.seeded_target(entry)
-        _train(plan, corpus, home, cores, registry_head=entry.hash, track=wish.track, crew=crew, sets=study.held_out)
+        _train(plan, corpus, home, cores, registry_head=entry.hash, wish=wish, crew=crew, sets=study.held_out)
     result = study.run_target(entry, display.target)
     study.close(entry, result)
     return _line(home, result["run_id"], result["evaluations"])
@@ -99,7 +101,7 @@ def _continue(wish: Wish, home: Path, cores: int, display: Display, crew: Crew) 
     from gnomon.workflow.continuing import Continuation, continue_training
 
     def train(plan: Plan, corpus: Corpus, subset: int) -> str:
-        return _train(plan, corpus, home, cores, registry_head="", track=wish.track, crew=crew, subset=subset)
+        return _train(plan, corpus, home, cores, registry_head="", wish=wish, crew=crew, subset=subset)
 
     continuation = Continuation(wish.what, wish.init, wish.overrides, wish.steps, wish.beside)
     return continue_training(continuation, home, display, train)
@@ -111,7 +113,7 @@ def _resume(wish: Wish, home: Path, crew: Crew) -> str:
     plan = read_plan(RunStore(home).find(wish.resume))
     corpus = _corpus_of(plan, home)
     return _train(
-        plan, corpus, home, None, registry_head="", mode="resume", inexact=wish.inexact, track=wish.track, crew=crew
+        plan, corpus, home, None, registry_head="", mode="resume", inexact=wish.inexact, wish=wish, crew=crew
     )
 
 
@@ -123,7 +125,7 @@ def _branch(wish: Wish, home: Path, crew: Crew) -> str:
     trunk = read_plan(RunStore(home).find(run))
     plan = branch_plan(trunk, step, wish.steps)
     parent_checkpoint(plan, home / "runs")  # raises before the branch has a folder
-    return _train(plan, _corpus_of(plan, home), home, 1, registry_head="", track=wish.track, crew=crew)
+    return _train(plan, _corpus_of(plan, home), home, 1, registry_head="", wish=wish, crew=crew)
 
 
 def _corpus_of(plan: Plan, home: Path) -> Corpus:
@@ -145,7 +147,7 @@ def _train(
     registry_head: str,
     mode: Mode = "auto",
     inexact: bool = False,
-    track: tuple[str, ...] = (),
+    wish: Wish = Wish(),
     crew: Crew = ALONE,
     sets: tuple[str, ...] = ("documents",),
     subset: int | None = None,
@@ -153,8 +155,11 @@ def _train(
     """Train one plan with its progress shown, and examine it on those of sets that the corpus holds out.
 
     cores: of each process; None takes the execution that the run has on record. subset: tokens of each set, None: all.
+    wish: for its trackers, device and compiling.
     """
     from gnomon.train import schedule
+    from gnomon.train.compiled import choose
+    from gnomon.train.device import require
     from gnomon.train.execution import decide, stored
     from gnomon.train.live import Live
     from gnomon.train.parallel.world import shared_by
@@ -164,13 +169,17 @@ def _train(
 
     keep = (schedule.decay_start(plan.steps, plan.optimisation),)  # where a branch may leave
     recorded = stored(run_folder(home, plan.run_id))
-    execution = decide(plan, threads=cores, keep_steps=keep, by_measurement=True) if cores else None
+    require(wish.device)
+    device = recorded.device if recorded else wish.device
+    execution = decide(plan, cores, keep_steps=keep, by_measurement=True, device=device) if cores else None
     carried = recorded or execution
-    peak = matmul_peak(plan.shape, plan.batch_tokens, plan.dtype, carried.threads if carried else 1)
+    peak = matmul_peak(plan.shape, plan.batch_tokens, plan.dtype, carried.threads if carried else 1, device)
+    if execution and recorded is None and crew.size == 1:
+        execution = choose(plan, execution, wish.compile, peak)
     folder = run_folder(home, plan.run_id)
     asked: dict[str, Any] = {"execution": execution, "registry_head": registry_head, "mode": mode, "inexact": inexact}
     crew.tell({"plan": plan, "corpus": corpus.folder, "run_dir": folder, **asked})
-    with Live(plan, crew.size * peak) as live, Trackers(track, plan, home) as trackers:
+    with Live(plan, crew.size * peak) as live, Trackers(wish.track, plan, home) as trackers:
         result = train(
             plan,
             corpus,

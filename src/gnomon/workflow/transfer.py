@@ -237,7 +237,7 @@ def transfer(
         for factor in sorted(factors)
         for seed in seeds
     ]
-    _train([plan for *_, plan in cells], split, corpus, home, cores, subset_tokens, progress)
+    train_missing([plan for *_, plan in cells], split, corpus, home, cores, subset_tokens, progress)
     runs = []
     for size, factor, seed, plan in cells:
         result = read_result(run_folder(home, plan.run_id))
@@ -260,7 +260,7 @@ def transfer(
     return rows
 
 
-def _train(
+def train_missing(
     plans: Sequence[Plan],
     split: str,
     corpus: Corpus,
