@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from gnomon.common.errors import GnomonError
 from gnomon.corpus.tokenizer import Tokenizer
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gnomon.engine.options import EngineOptions
     from gnomon.model.interop.imported import Imported
     from gnomon.model.interop.store import Origin
-    from gnomon.model.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ def load_outside(home: Path, name: str, options: EngineOptions | None = None) ->
     except ModuleNotFoundError as error:
         raise _untrained(error) from None
     found = open_model(name, home)
-    model = cast("Transformer", found.model)  # a GPT-2 speaks as one does: hidden, head, shape, a cache
-    return Loaded(open_engine(model, found.tokenizer, options), found.tokenizer, None, _chat(found), found.end_ids)
+    engine = open_engine(found.model, found.tokenizer, options)
+    return Loaded(engine, found.tokenizer, None, _chat(found), found.end_ids)
 
 
 def _chat(found: Imported | Origin) -> ChatTemplate | None:

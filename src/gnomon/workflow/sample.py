@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from gnomon.engine.options import EngineOptions
 from gnomon.engine.protocol import Event, Finished, GenerateRequest, SamplingOptions, Started, Token
 from gnomon.workflow.engines import Loaded, load_model
 
@@ -36,20 +37,23 @@ def sample(
     top_p: float = 1.0,
     seed: int = 0,
     raw: bool = False,
+    engine: EngineOptions | None = None,
     write: Write = to_screen,
     note: Write = to_notes,
 ) -> None:
     """Stream samples of a model, each after its prompt; sample i has seed + i and is the same whatever the others are.
 
     run: its id or the beginning of it, or a model from elsewhere (engines.load_model). One that has a chat template is
-    asked through it, and its answers come without the prompt; raw: go on from the prompt all the same. write: takes
-    text as it comes; note: what the reader should know besides. Raises GnomonError as load_model does, and for options
-    that make no sense.
+    asked through it, and its answers come without the prompt; raw: go on from the prompt all the same. engine: how it
+    is served. write: takes text as it comes; note: what the reader should know besides. Raises GnomonError as
+    load_model does, and for options that make no sense.
     """
     options = [
         SamplingOptions(max_tokens, temperature, top_k, top_p, seed=seed + i) for i in range(samples)
     ]  # refused before the weights are read
-    loaded = load_model(home, run)
+    loaded = load_model(home, run, engine)
+    if engine is not None and engine != EngineOptions():
+        note("\n".join(loaded.engine.notes))  # what was made of the wish, and why
     options = [replace(o, stop_ids=loaded.end_ids) for o in options]
     asked = loaded.chat is not None and not raw
     tokens = prompt_tokens(loaded, prompt, raw)
