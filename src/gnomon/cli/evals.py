@@ -36,11 +36,11 @@ def evals_run(
     json_file: Json = None,
 ) -> None:
     """Ask models what tasks want to know; an interrupted examination goes on where it stopped."""
-    from gnomon.workflow.examining import Wish, run, summary_lines, to_json
+    from gnomon.workflow.examining import Wish, page_path, run, summary_lines, to_json, write_page
     from gnomon.workflow.examining_display import Live
 
     wish = Wish(tuple(models), tuple(suite), data, limit, shots, served, key)
-    told, shown = [], ""
+    told, shown, every = [], "", []
     with Live() as live:
         for name, task, found in run(wish, home, live.progress):
             if name != shown:
@@ -49,6 +49,10 @@ def evals_run(
             for line in summary_lines(name, task, found):
                 live.line("  " + line)
             told.append(to_json(name, task, found))
+            every.append((name, task, found))
+    path = page_path(home, wish)
+    write_page(path, every, f"gnomon evals run {' '.join(models)} --suite {' --suite '.join(suite)}")
+    print(path)
     write_json(json_file, {"results": told})
 
 

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from gnomon.common.errors import GnomonError
-from gnomon.evals import calibration, records
+from gnomon.common.files import write_text
+from gnomon.evals import calibration, published, records
 from gnomon.evals import statistics as stats
 from gnomon.evals.catalogue import SUITES, named, tasks
 from gnomon.evals.examine import Model, Summary, examine, summarise
 from gnomon.evals.records import Record
 from gnomon.evals.task import Task
+from gnomon.figures.reliability import ReliabilityCurve, ReliabilityDot
+from gnomon.report.evals_page import render_evals
 
 QUIET_RUNS = 200  # executions behind the sandbox's milliseconds
 
@@ -50,6 +53,13 @@ def open_models(wish: Wish, home: Path) -> Iterator[tuple[str, Model]]:
         begins = (loaded.tokenizer.end_id,) if loaded.plan is not None else ()
         identity = loaded.plan.run_id if loaded.plan is not None else Path(name).name
         yield name, EngineModel(loaded.engine, loaded.tokenizer.encode, begins, identity)
+
+
+def page_path(home: Path, wish: Wish) -> Path:
+    """Where an examination's page goes: one for the same models and tasks."""
+    names = [Path(name).name for name in (*wish.models, *wish.words)]
+    safe = "-".join("".join(c if c.isalnum() or c in "._" else "-" for c in name) for name in names)
+    return home / "reports" / f"evals-{safe[:100]}.html"
 
 
 def made(kind: type[Task], wish: Wish) -> Task:
@@ -112,6 +122,29 @@ def calibration_of(found: Sequence[Record]) -> dict[str, float] | None:
         out[f"ece_adaptive{label}"] = calibration.reliability(*top, kind="adaptive").ece
         out[f"brier{label}"] = calibration.brier(shares, right)
     return out
+
+
+def reliability_of(name: str, found: Sequence[Record]) -> ReliabilityCurve | None:
+    """Figure 8's curve of one model, over questions with one right choice among three or more; None without any."""
+    usable = [r for r in found if len(r.gold) == 1 and len(r.choice_log_probabilities) > 2]
+    if not usable:
+        return None
+    shares = [calibration.probabilities(r.choice_log_probabilities) for r in usable]
+    curve = calibration.reliability(*calibration.per_choice(shares, [r.gold[0] for r in usable]))
+    return ReliabilityCurve(name, curve.ece, tuple(ReliabilityDot(b.claimed, b.right, b.count) for b in curve.bins))
+
+
+def write_page(path: Path, found: Sequence[tuple[str, Task, list[Record] | str]], command: str) -> None:
+    """One HTML page of an examination."""
+    results = [to_json(name, task, records_) for name, task, records_ in found]
+    by_model: dict[str, list[Record]] = {}
+    for name, _, records_ in found:
+        if not isinstance(records_, str):
+            by_model.setdefault(name, []).extend(records_)
+    curves = [c for name, mine in by_model.items() if (c := reliability_of(name, mine)) is not None]
+    ran = {r["task"] for r in results if "value" in r}
+    printed = [row for row in published.rows("gpt4_academic") if row["task"] in ran]
+    write_text(path, render_evals(", ".join(by_model) or "nothing", results, curves, printed, command))
 
 
 def list_lines() -> Iterator[str]:

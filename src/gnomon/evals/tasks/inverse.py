@@ -101,7 +101,8 @@ SAYINGS = (
     ("Too many cooks spoil the", "broth"), ("Actions speak louder than", "words"), ("Better late than", "never"),
     ("Practice makes", "perfect"), ("When in Rome, do as the", "Romans"), ("Honesty is the best", "policy"),
     ("Two heads are better than", "one"), ("The pen is mightier than the", "sword"), ("Curiosity killed the", "cat"),
-    ("Every cloud has a silver", "lining"), ("Rome was not built in a", "day"), ("Birds of a feather flock", "together"),
+    ("Every cloud has a silver", "lining"), ("Rome was not built in a", "day"),
+    ("Birds of a feather flock", "together"),
     ("An apple a day keeps the doctor", "away"), ("Absence makes the heart grow", "fonder"),
     ("Do not count your chickens before they", "hatch"), ("Out of sight, out of", "mind"), ("Time is", "money"),
 )  # fmt: skip
