@@ -21,12 +21,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gnomon.recipe.plan import ModelShape, Optimisation
+from gnomon.recipe.plan import ModelShape, Optimisation, Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gnomon.model.transformer import Transformer
+    from gnomon.train.learner import LearnerOf
 
 WIDTHS = (32, 64, 128, 256)
 DEPTHS = (2, 4, 8, 16)
@@ -41,6 +42,9 @@ OPTIMISATION = Optimisation(
 )
 MUON = replace(OPTIMISATION, optimiser="muon", muon_rate=0.02)
 ROWS = 16  # of a batch
+
+# shape, optimisation, seed, rows, control -> the model before each step and after the last
+Steps = Callable[[ModelShape, Optimisation, int, "Tensor", bool], Iterable[tuple["Transformer", float]]]
 
 
 @dataclass(frozen=True)
@@ -146,13 +150,39 @@ def train_steps(
         yield model, float(loss.detach())
 
 
+def steps_of(learner: LearnerOf) -> Steps:
+    """train_steps with the trainer's own way of learning in place of a loop of its own: compiled, or sharded."""
+
+    def steps(
+        shape: ModelShape, optimisation: Optimisation, seed: int, rows_SBT: Tensor, control: bool = False
+    ) -> Iterable[tuple[Transformer, float]]:
+        from gnomon.model.transformer import Transformer
+        from gnomon.train.execution import Execution
+        from gnomon.train.term import NextToken
+
+        if control:
+            raise ValueError("the control has a rate of its own, which no learner knows")
+        plan = Plan(shape, replace(optimisation, clip=0.0), len(rows_SBT), rows_SBT.shape[1], seed, 0, "")
+        taught = learner(plan, Execution(1, plan.batch_rows, plan.dtype, 1), [NextToken()])
+        model, loss = Transformer(shape), float("nan")
+        for rows_BT in (None, *rows_SBT.numpy()):
+            if rows_BT is not None:
+                loss = float(taught.gradient(rows_BT)[0])
+                taught.update(1.0, taught.norm())
+            whole = {name: getattr(w, "full_tensor", lambda w=w: w)() for name, w in taught.weights().items()}
+            model.load_state_dict(whole)
+            yield model, loss
+
+    return steps
+
+
 def coordinates(
-    shape: ModelShape, seed: int, control: bool = False, base: Optimisation = OPTIMISATION
+    shape: ModelShape, seed: int, control: bool = False, base: Optimisation = OPTIMISATION, steps: Steps = train_steps
 ) -> list[Coordinate]:
     """How far every module of one model moves in STEPS steps, seen on rows it was not trained on."""
     optimisation = replace(base, rate=base.rate * RATE_FACTOR, muon_rate=base.muon_rate * RATE_FACTOR)
     rows_SBT = random_walk(shape.vocab, shape.context, ROWS, STEPS + 1, seed)
-    probe_BT, models = rows_SBT[-1, :, :-1], train_steps(shape, optimisation, seed, rows_SBT[:-1], control)
+    probe_BT, models = rows_SBT[-1, :, :-1], steps(shape, optimisation, seed, rows_SBT[:-1], control)
     before: dict[str, Tensor] = {}
     for model, _ in models:
         before = before or outputs(model, probe_BT)
@@ -167,18 +197,22 @@ def over_width(
     seeds: Sequence[int] = SEEDS,
     control: bool = False,
     base: Optimisation = OPTIMISATION,
+    steps: Steps = train_steps,
 ) -> list[Coordinate]:
     """The check over width, at the base depth."""
     shapes = [replace(SHAPE, width=width) for width in widths]
-    return [row for shape in shapes for seed in seeds for row in coordinates(shape, seed, control, base)]
+    return [row for shape in shapes for seed in seeds for row in coordinates(shape, seed, control, base, steps)]
 
 
 def over_depth(
-    depths: Sequence[int] = DEPTHS, seeds: Sequence[int] = SEEDS[:3], base: Optimisation = OPTIMISATION
+    depths: Sequence[int] = DEPTHS,
+    seeds: Sequence[int] = SEEDS[:3],
+    base: Optimisation = OPTIMISATION,
+    steps: Steps = train_steps,
 ) -> list[Coordinate]:
     """The check over depth, at the base width, each branch multiplied by base depth / depth."""
     shapes = [replace(SHAPE, depth=d, branch_multiplier=OPTIMISATION.base_depth / d) for d in depths]
-    return [row for shape in shapes for seed in seeds for row in coordinates(shape, seed, base=base)]
+    return [row for shape in shapes for seed in seeds for row in coordinates(shape, seed, base=base, steps=steps)]
 
 
 def width_slopes(rows: Sequence[Coordinate]) -> dict[str, float]:

@@ -105,7 +105,21 @@ def different(crew: Crew, plan: Plan, folder: str) -> dict[str, Any]:
     return run(crew, replace(plan, seed=plan.seed + crew.rank), folder)
 
 
-TASKS: dict[str, Callable[..., dict[str, Any]]] = {f.__name__: f for f in (curve, run, share, different)}
+def coordinates(crew: Crew, width: list[int], depth: list[int], seeds: list[int]) -> dict[str, Any]:
+    """The coordinate check, trained by the crew: slopes over width and over depth."""
+    from gnomon.workflow import coordinates as check
+
+    steps = check.steps_of(shared_by(crew).get("learner", FlatLearner))
+    over_width = check.over_width(width, seeds, steps=steps)
+    over_depth = check.over_depth(depth, seeds, steps=steps)
+    return {
+        "width": check.width_slopes(over_width),
+        "depth": check.depth_slopes(over_depth),
+        "changes": [row.change for row in (*over_width, *over_depth)],
+    }
+
+
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {f.__name__: f for f in (curve, run, share, different, coordinates)}
 
 
 def one(rank: int, job: dict[str, Any], folder: Path) -> int:
