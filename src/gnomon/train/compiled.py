@@ -58,22 +58,27 @@ class BlocksCompiled(AutogradGradient):
         self, model: Transformer, weights: FlatWeights, terms: Sequence[Term], micro_rows: int, shape: ModelShape
     ) -> None:
         super().__init__(model, weights, terms, micro_rows)
-        self._folder = _code_folder(shape)
-        for block in model.blocks:
-            block.compile(dynamic=False)
+        self._folder = code_folder(shape)
+        compile_blocks(model)
 
     def __call__(self, rows: NDArray[np.int64]) -> Tensor:
-        with _code_kept_in(self._folder):
+        with code_kept_in(self._folder):
             return super().__call__(rows)
 
 
-def _code_folder(shape: ModelShape) -> Path:
+def compile_blocks(model: Transformer) -> None:
+    """Let the compiler take each block when it is first called, for the very shapes that it then sees."""
+    for block in model.blocks:
+        block.compile(dynamic=False)
+
+
+def code_folder(shape: ModelShape) -> Path:
     """Where the compiler keeps what it made for a shape."""
     return cache_folder() / "inductor" / f"{torch.__version__}-{content_hash(shape)[:16]}"
 
 
 @contextmanager
-def _code_kept_in(folder: Path) -> Iterator[None]:
+def code_kept_in(folder: Path) -> Iterator[None]:
     """The compiler reads its folder from the environment whenever it needs it."""
     before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)

@@ -47,6 +47,11 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
     return held.to(device, non_blocking=True)
 
 
+def fetched(tensor: Tensor) -> Tensor:
+    """tensor on the processor; from a GPU it comes when all before it is done."""
+    return tensor.cpu()
+
+
 @contextmanager
 def exact(device: str) -> Iterator[None]:
     """A device that gives the same bits twice, and fp32 that is fp32; put back afterwards.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnomon.model.transformer import Transformer
-from gnomon.train.device import moved
+from gnomon.train.device import fetched, moved
 from gnomon.train.execution import AUTOGRAD, COMPILED, STACKED, Execution
 from gnomon.train.native import NativeGradient
 from gnomon.train.optim import FlatWeights
@@ -79,4 +79,4 @@ class AutogradGradient:
             if objective is not None:
                 objective.backward()
             self.weights.add_gradient()
-        return shown.cpu()
+        return fetched(shown)
