@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gnomon.common.errors import GnomonError
 from gnomon.model.transformer import Transformer
+from gnomon.train.device import fetched, moved
 
 EVALUATION_TOKENS = 4096  # that pass through the model at once
 LOGITS_AT_ONCE = 1 << 26  # numbers; with a large vocabulary fewer tokens pass
@@ -84,11 +85,12 @@ def token_nats_twin(
     size = max(1, min(tokens_at_once, LOGITS_AT_ONCE // model.shape.vocab) // (rows.shape[1] - 1))
     out = np.empty((len(rows), rows.shape[1] - 1), np.float32)
     for start in range(0, len(rows), size):
-        part = torch.from_numpy(np.ascontiguousarray(rows[start : start + size], dtype=np.int64))
+        held = torch.from_numpy(np.ascontiguousarray(rows[start : start + size], dtype=np.int64))
+        part = moved(held, model.norm.weight.device)
         logits_BTV = model(part[:, :-1])
         wide = logits_BTV if logits_BTV.dtype == torch.float64 else logits_BTV.float()
         nats = torch.nn.functional.cross_entropy(wide.flatten(0, 1), part[:, 1:].flatten(), reduction="none")
-        out[start : start + size] = nats.view(len(part), -1).numpy()
+        out[start : start + size] = fetched(nats).view(len(part), -1).numpy()
     return out
 
 

@@ -224,7 +224,7 @@ def close_run(session: Session, done: bool, corpus: Corpus, evaluate: Sequence[E
     result = _result(session, done)
     if session.crew.leader:
         if done:
-            model = checkpoints.load_final(session.run_dir)
+            model = checkpoints.load_final(session.run_dir).to(session.execution.device)
             result = replace(result, evaluations=_examined(model, corpus, evaluate))
         result.write(session.run_dir)
     session.on_event("result", session.step)
