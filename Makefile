@@ -7,12 +7,13 @@ STAMP_ALL := $(VENV)/.all-tests
 export OMP_WAIT_POLICY := PASSIVE
 export MPLBACKEND := Agg
 
-.PHONY: help quickstart setup test test-all lint clean
+.PHONY: help quickstart setup test test-all drill lint clean
 
 help:
 	@echo "make quickstart  forecast a model from tiny ones, train it, open the envelope (about 15 minutes)"
 	@echo "make test        the default suite (under 8 minutes on two cores)"
 	@echo "make test-all    the default suite and the slow tests (under 30 minutes)"
+	@echo "make drill       everything that can befall a run, done to one (under 6 minutes on two idle cores)"
 	@echo "make lint        ruff and mypy"
 	@echo "make setup       the environment alone, in $(VENV)"
 
@@ -37,6 +38,9 @@ test: $(STAMP)
 
 test-all: $(STAMP_ALL)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+drill: $(STAMP)
+	@$(BIN)/gnomon drill
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks

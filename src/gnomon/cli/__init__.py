@@ -200,10 +200,11 @@ def drill(
     """Kill, starve, damage and confuse a run: it must end as one left alone, or refuse with the reason."""
     from gnomon.workflow.drill import drill_lines
 
-    good = True
+    outcomes = []
     for line, good in drill_lines(kills):
         print(line, flush=True)
-    if not good:
+        outcomes.append(good)
+    if not all(outcomes):
         raise typer.Exit(1)
 
 
