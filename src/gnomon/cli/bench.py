@@ -64,6 +64,22 @@ def bench_generate(
     write_json(json_file, measured)
 
 
+@bench_app.command("dedup")
+def bench_dedup(
+    megabytes: Annotated[float, typer.Option(min=1, help="Text to search, with its planted copies.")] = 60,
+    memory_mb: Annotated[int, typer.Option(min=1, help="Memory that the search may hold.")] = 256,
+    cores: Cores = 0,
+    json_file: Json = None,
+) -> None:
+    """Megabytes a second of the search for near copies, its memory, and whether it finds planted ones."""
+    from gnomon.workflow.bench_dedup import bench_dedup, dedup_lines
+
+    measured = bench_dedup(megabytes, memory_mb, core_count(cores))
+    for line in dedup_lines(measured):
+        print(line)
+    write_json(json_file, measured)
+
+
 @bench_app.command("coordinates")
 def bench_coordinates(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the rows as JSON.")] = None,
@@ -122,3 +138,24 @@ def bench_peers(
     for line in peer_lines(home):
         print(line)
     write_json(json_file, peers_value(home))
+
+
+@bench_app.command("ladder")
+def bench_ladder(
+    recipe: RecipeName = "ladder-code",
+    overrides: Overrides = None,
+    home: Home = HOME,
+    cores: Cores = 0,
+    whole: Annotated[bool, typer.Option("--whole", help="Walk both ways for real too; it takes as long.")] = False,
+    json_file: Json = None,
+) -> None:
+    """A recipe's ladder end to end, beside the same plans one after another in eager fp32."""
+    from gnomon.recipe.load import load_recipe
+    from gnomon.workflow.bench_ladder import bench_ladder, bench_ladder_lines
+    from gnomon.workflow.peers import shown
+
+    with shown() as progress:
+        value = bench_ladder(load_recipe(recipe, overrides or ()), home, core_count(cores), whole, progress)
+    for line in bench_ladder_lines(value):
+        print(line)
+    write_json(json_file, value)

@@ -38,16 +38,41 @@ def recipe_show(
 
 
 @corpus_app.command("build")
-def corpus_build(recipe: RecipeName = "quickstart", overrides: Overrides = None, home: Home = HOME) -> None:
+def corpus_build(
+    recipe: RecipeName = "quickstart",
+    overrides: Overrides = None,
+    home: Home = HOME,
+    cores: Cores = 0,
+    memory_mb: Annotated[int, typer.Option(min=0, help="Memory of the search for near copies; 0 is a GB.")] = 0,
+    scale: Annotated[str, typer.Option("--scale", help="Spread it with datatrove: local, slurm or ray.")] = "",
+    tasks: Annotated[int, typer.Option(min=0, help="Shares of the documents, with --scale.")] = 0,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="Of datatrove's executor: workers=8, partition=cpu, time=4:00:00.")
+    ] = None,
+) -> None:
     """Build a recipe's corpus and print its card."""
-    from gnomon.corpus.build import build_corpus
     from gnomon.recipe.load import load_recipe
+    from gnomon.workflow.corpora import build_lines
     from gnomon.workflow.display import stage_progress
-    from gnomon.workflow.explain import card_lines
 
+    wanted = load_recipe(recipe, overrides or ()).corpus
     with stage_progress() as progress:
-        corpus = build_corpus(load_recipe(recipe, overrides or ()).corpus, home, progress)
-    for line in card_lines(corpus):
+        lines = list(build_lines(wanted, home, progress, memory_mb, core_count(cores), scale, tasks, given or ()))
+    for line in lines:
+        print(line)
+
+
+@corpus_app.command("explain")
+def corpus_explain(
+    document: Annotated[str, typer.Argument(help="A document's name, or a part of it; empty counts the marks.")] = "",
+    corpus: Annotated[str, typer.Option("--corpus", help="The start of a corpus' name; the newest if left out.")] = "",
+    mark: Annotated[str, typer.Option("--mark", help="Only documents with this mark, such as 'near copy'.")] = "",
+    home: Home = HOME,
+) -> None:
+    """Why a document is in no split: its mark, what it copies, and the text that matched."""
+    from gnomon.workflow.corpora import explain_lines
+
+    for line in explain_lines(home, document, corpus, mark):
         print(line)
 
 

@@ -53,11 +53,11 @@ def build_corpus(
     corpora = home / "corpora"
     say("looking for the sources", 0.0)
     parts, skipped = locate(recipe, home / "downloads")
-    note = corpora / "by-input" / f"{input_key(recipe, parts)[:32]}.json"
-    if (corpus := _finished(corpora, note, say)) is not None:
+    note = note_path(corpora, input_key(recipe, parts))
+    if (corpus := finished(corpora, note, say)) is not None:
         return corpus
     with Lock(corpora / ".lock", f"building a corpus in {corpora}"):
-        if (corpus := _finished(corpora, note, say)) is not None:
+        if (corpus := finished(corpora, note, say)) is not None:
             return corpus
         for left in corpora.glob(f"{BUILDING}*"):  # of a build that was killed; the lock says none is at work
             shutil.rmtree(left, ignore_errors=True)
@@ -121,6 +121,11 @@ def input_key(recipe: CorpusRecipe, parts: list[Part]) -> str:
     return content_hash([portable(recipe), [[p.split, p.found.fingerprint()] for p in parts], versions, code])
 
 
+def note_path(corpora: Path, key: str) -> Path:
+    """Where the corpus that came out of these inputs is noted."""
+    return corpora / "by-input" / f"{key[:32]}.json"
+
+
 def portable(recipe: CorpusRecipe) -> dict[str, Any]:
     """The recipe without machine paths: a folder is called by its last name, a tokenizer by its hash."""
     body: dict[str, Any] = recipe.model_dump(mode="json")
@@ -141,7 +146,7 @@ def _tokenizer_file(recipe: CorpusRecipe) -> Path:
     return path
 
 
-def _finished(corpora: Path, note: Path, say: Say) -> Corpus | None:
+def finished(corpora: Path, note: Path, say: Say) -> Corpus | None:
     """The corpus that these inputs gave before, if it is still whole."""
     try:
         folder = corpora / read_json(note, SCHEMA_VERSION)["corpus"]

@@ -12,8 +12,9 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ MEMORY_BYTES = 1 << 30  # that the search may hold beside the list of documents
 KEY_BYTES = 48  # held for each key while a band is searched: key, place, order, bucket
 MEMBER_BYTES = 40  # for each shared key while documents are resolved: place, bucket, order
 STATE_BYTES = 28  # that stay for each shared key: where its bucket begins, and the kept documents in it
+LOOKED_AT = 1024  # bytes of a text that mostly have something to quote
 QUOTED = 160  # characters of matched text in a mark
 EXACT, NEAR = "exact copy", "near copy"
 
@@ -66,16 +68,22 @@ def near(
         return
     part = Part(folder, "0", 0, len(alive), bands(threshold)[0])
     write_part(part, spool.texts(alive), threshold, threads)
-    mark_near(spool, entries, Signatures([part]), threshold, folder, memory_bytes)
+    mark_near(spool, entries, Signatures([part]), threshold, folder, memory_bytes, threads)
     part.remove()
 
 
 def mark_near(
-    spool: Spool, entries: list[Entry], signatures: Signatures, threshold: float, folder: Path, memory_bytes: int
+    spool: Spool,
+    entries: list[Entry],
+    signatures: Signatures,
+    threshold: float,
+    folder: Path,
+    memory_bytes: int = MEMORY_BYTES,
+    threads: int = 1,
 ) -> None:
     """The second half of near. signatures: of the entries that are not dropped, in their order."""
     alive = [i for i, e in enumerate(entries) if not e.dropped]
-    search = _Search(spool, [entries[i] for i in alive], signatures, threshold, folder, memory_bytes)
+    search = _Search(spool, [entries[i] for i in alive], signatures, threshold, folder, memory_bytes, threads)
     for place, match in search.copies().items():
         entry, kept = entries[alive[place]], entries[alive[match.original]]
         entry.dropped, entry.of = _reason(NEAR, kept, entry), alive[match.original]
@@ -102,9 +110,10 @@ class _Search:
         threshold: float,
         folder: Path,
         memory_bytes: int,
+        threads: int,
     ) -> None:
         self.spool, self.entries, self.signatures, self.threshold = spool, entries, signatures, threshold
-        self.folder, self.memory_bytes = folder, memory_bytes
+        self.folder, self.memory_bytes, self.threads = folder, memory_bytes, threads
         self.hasher = WordHasher()
         self._cache: OrderedDict[int, NDArray[np.uint64]] = OrderedDict()
         self._cached_bytes = 0
@@ -182,13 +191,20 @@ class _Search:
 
     def _hashed(self, places: list[int], groups: list[list[int]]) -> Iterator[tuple[int, list[int]]]:
         """The same, after the shingles of a megabyte of documents have been made together, which is far quicker."""
-        at = 0
-        for chunk in chunks(self.spool.texts([self.entries[p] for p in places])):
-            grams, offsets = self.hasher.grams(chunk, SHINGLE, whole=True)
-            for i in range(len(chunk)):
-                self._remember(places[at + i], sorted_set(grams[offsets[i] : offsets[i + 1]]))
-            yield from zip(places[at : at + len(chunk)], groups[at : at + len(chunk)], strict=True)
-            at += len(chunk)
+        at, pending = 0, chunks(self.spool.texts([self.entries[p] for p in places]))
+        with ThreadPoolExecutor(self.threads) as pool:
+            ahead = [pool.submit(self._sets, chunk) for chunk in islice(pending, self.threads + 1)]
+            while ahead:
+                sets = ahead.pop(0).result()
+                ahead += [pool.submit(self._sets, chunk) for chunk in islice(pending, 1)]
+                for place, found in zip(places[at : at + len(sets)], sets, strict=True):
+                    self._remember(place, found)
+                yield from zip(places[at : at + len(sets)], groups[at : at + len(sets)], strict=True)
+                at += len(sets)
+
+    def _sets(self, texts: list[bytes]) -> list[NDArray[np.uint64]]:
+        grams, offsets = self.hasher.grams(texts, SHINGLE, whole=True)
+        return [sorted_set(grams[a:b]) for a, b in pairwise(offsets.tolist())]
 
     def _copy_of(self, place: int, candidates: Sequence[int]) -> _Match | None:
         """The first candidate of which the entry is a near copy, by the exact share of their shingles."""
@@ -250,7 +266,12 @@ def jaccard(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float:
 
 
 def common_text(hasher: WordHasher, text: bytes, known: NDArray[np.uint64], gram: int = SHINGLE) -> str:
-    """The longest run of text's words whose grams are all known (sorted), or its beginning; "" when none is."""
+    """The longest run of text's words whose grams are all known (sorted), or its beginning; "" when none is.
+
+    Where the first kilobyte has such a run, the rest is not looked at.
+    """
+    if len(text) > LOOKED_AT and (found := common_text(hasher, text[:LOOKED_AT], known, gram)):
+        return found
     words, starts = hasher.words(text)
     grams = gram_hashes(words, min(gram, max(1, len(words))))  # a shorter text is one gram
     if not len(grams) or not len(known):
