@@ -57,3 +57,17 @@ def test_draws_follow_the_weights_and_never_hit_what_was_removed():
     torch.testing.assert_close(share, row.float(), atol=1e-3, rtol=0)
     gaps = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]], dtype=torch.float64).expand(4, -1)
     assert draw(gaps, [0.0, 0.25, 0.999999, 1 - 2**-53]) == [1, 3, 3, 3]
+
+
+@pytest.mark.parametrize("filters", [{"top_k": 7}, {"top_p": 0.9}, {"top_k": 60, "top_p": 0.5}, {"top_p": 1e-9}])
+def test_looking_at_few_tokens_first_finds_what_sorting_all_of_them_does(filters):
+    from gnomon.engine.sampling import _likeliest
+
+    generator, options = torch.Generator().manual_seed(1), SamplingOptions(**filters)
+    for scale in (0.1, 1.0, 9.0):  # flat rows need nearly all tokens, peaked ones few; rounding makes equals
+        row = (scale * torch.randn(200, generator=generator)).round(decimals=1).double()
+        whole, order = row.sort(descending=True, stable=True)
+        count = options.top_k or 200
+        weights = whole[:count].softmax(0)
+        stays = (weights.cumsum(0) - weights < options.top_p) | (torch.arange(count) == 0)
+        assert _likeliest(row, options, looked_at=1).tolist() == order[:count][stays].tolist()

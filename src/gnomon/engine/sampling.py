@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+CANDIDATES = 1024  # tokens that are sorted at first where a filter is asked for; a whole vocabulary rarely needs to be
+
 if TYPE_CHECKING:
     from gnomon.engine.protocol import SamplingOptions
     from gnomon.engine.reader import Logits
@@ -50,17 +52,33 @@ def choose(logits: Logits, options: Sequence[SamplingOptions], uniforms: Sequenc
 
 
 def _kept(scaled_BV: torch.Tensor, options: Sequence[SamplingOptions]) -> torch.Tensor:
-    """Which tokens survive top_k and top_p, [B, V] bool. Sorting is stable: among equals the smaller id comes first."""
-    vocab = scaled_BV.shape[-1]
-    sorted_BV, order_BV = scaled_BV.sort(dim=-1, descending=True, stable=True)
-    rank_V = torch.arange(vocab, device=scaled_BV.device)
-    keep_BV = rank_V < _column([o.top_k or vocab for o in options], scaled_BV)
-    weights_BV = torch.softmax(sorted_BV.masked_fill(~keep_BV, float("-inf")), dim=-1)
-    # A token stays while those before it have not reached p. A row that filters nothing must lose nothing to rounding.
-    before_BV = weights_BV.cumsum(dim=-1) - weights_BV
-    top_p_B1 = _column([o.top_p if o.top_p < 1 else 2.0 for o in options], scaled_BV)
-    keep_BV &= (before_BV < top_p_B1) | (rank_V == 0)
-    return torch.zeros_like(keep_BV).scatter(-1, order_BV, keep_BV)
+    """Which tokens survive top_k and top_p, [B, V] bool. Among equals the smaller id comes first."""
+    keep_BV = torch.ones_like(scaled_BV, dtype=torch.bool)
+    for row, o in enumerate(options):
+        if o.temperature > 0 and (o.top_k or o.top_p < 1):
+            keep_BV[row] = torch.zeros_like(keep_BV[row]).index_fill(0, _likeliest(scaled_BV[row], o), True)
+    return keep_BV
+
+
+def _likeliest(scaled_V: torch.Tensor, options: SamplingOptions, looked_at: int = CANDIDATES) -> torch.Tensor:
+    """The ids that survive one row's filters, the likeliest first: looked for among the first few, then among more."""
+    vocab = len(scaled_V)
+    most = min(options.top_k or vocab, vocab)
+    looked_at = min(max(looked_at, options.top_k), vocab)
+    smallest = scaled_V.topk(looked_at).values[-1]
+    ids_C = (scaled_V >= smallest).nonzero()[:, 0]  # all of several equals, in the order of their ids
+    sorted_C, order_C = scaled_V[ids_C].sort(descending=True, stable=True)
+    ids_C = ids_C[order_C][:most]
+    if options.top_p == 1:
+        return ids_C
+    weights_C = (sorted_C[:most] - sorted_C[0]).exp()
+    total = weights_C.sum() if options.top_k else (scaled_V - sorted_C[0]).exp().sum()
+    # A token stays while those before it have not reached p.
+    stays_C = weights_C.cumsum(0) - weights_C < options.top_p * total
+    stays_C[0] = True
+    if bool(stays_C[-1]) and len(ids_C) < most:
+        return _likeliest(scaled_V, options, 8 * looked_at)
+    return ids_C[stays_C]
 
 
 def _column(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
@@ -71,8 +89,8 @@ def draw(weights_BV: torch.Tensor, uniforms: Sequence[float]) -> list[int]:
     """The token of each row at which its cumulated weight passes its uniform number in [0, 1)."""
     cumulated_BV = weights_BV.cumsum(dim=-1)
     marks_B1 = _column(uniforms, weights_BV) * cumulated_BV[:, -1:]
-    tokens_B1 = torch.searchsorted(cumulated_BV, marks_B1, right=True)
+    tokens_B1 = torch.searchsorted(cumulated_BV, marks_B1, right=True).clamp(max=weights_BV.shape[-1] - 1)
     # Rounding may carry a mark up to the total; the last token with any weight is then the one that is meant.
-    vocab = weights_BV.shape[-1]
-    last_B1 = torch.where(weights_BV > 0, torch.arange(vocab, device=weights_BV.device), 0).amax(-1, keepdim=True)
-    return torch.minimum(tokens_B1, last_B1)[:, 0].tolist()
+    for row in (weights_BV.gather(-1, tokens_B1)[:, 0] == 0).nonzero()[:, 0].tolist():
+        tokens_B1[row] = weights_BV[row].nonzero()[-1]
+    return tokens_B1[:, 0].tolist()
