@@ -304,5 +304,5 @@ def test_many_files_are_one_model(folder):
 
 
 def test_names_that_mean_a_model_from_elsewhere(folder):
-    assert is_outside("smollm2") and is_outside(str(folder)) and is_outside("x/model.gguf")
+    assert is_outside("smollm2") and is_outside(str(folder)) and is_outside("model.gguf") and is_outside("./folder")
     assert not is_outside("2cd335706693664c")

@@ -33,8 +33,8 @@ class Imported:
 
 
 def is_outside(name: str) -> bool:
-    """Whether a name means a model from elsewhere, not a run."""
-    return name == SMOLLM2 or name.endswith(".gguf") or (Path(name) / "config.json").is_file()
+    """Whether a name means a model from elsewhere, not a run: what is written as a path is one."""
+    return name == SMOLLM2 or name.endswith(".gguf") or "/" in name or (Path(name) / "config.json").is_file()
 
 
 def open_model(name: str, home: Path | None = None) -> Imported:
