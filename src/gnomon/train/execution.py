@@ -198,7 +198,7 @@ def settle(
     execution = recorded or wanted or decide(plan)
     require(execution.device)
     if execution.mesh != mesh:
-        kernels = "torch" if mesh else kernels_for(plan, terms, execution.device)
+        kernels = AUTOGRAD if mesh else kernels_for(plan, terms, execution.device)
         machine, threads = Machine.here(execution.device), min(execution.threads, cores())
         execution = replace(execution, mesh=mesh, kernels=kernels, threads=threads, machine=machine)
         recorded = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -22,9 +23,11 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
 
+from gnomon.model.ops import PLAIN, Ops, ops_named
 from gnomon.model.parametrization import QK_GAIN, initialise, parameter_groups
 from gnomon.model.transformer import Transformer
 from gnomon.recipe.plan import Plan
+from gnomon.train.device import fetched, moved
 from gnomon.train.execution import Execution
 from gnomon.train.gradient import StepGradient
 from gnomon.train.optim import clip_scale
@@ -50,12 +53,17 @@ class Objective(nn.Module):
         return torch.stack(values).sum(), torch.stack([value.double() for value in shown])
 
 
-def device_mesh(mesh: Mesh) -> DeviceMesh:
+def device_mesh(mesh: Mesh, device: str) -> DeviceMesh:
     """The processes, arranged. Dimensions of one process are left out, but for data."""
     sizes = {"replicate": mesh.replicate, "data": mesh.data, "tensor": mesh.tensor}
     kept = {name: size for name, size in sizes.items() if size > 1 or name == "data"}
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     return init_device_mesh(device, tuple(kept.values()), mesh_dim_names=tuple(kept))
+
+
+def ops_of(execution: Execution) -> Ops:
+    """Those that the execution names, but for one: several projections as one product would keep a copy of weights that
+    are whole only for a moment."""
+    return replace(ops_named(execution.kernels, execution.device), project=PLAIN.project)
 
 
 def divide_heads(model: Transformer, mesh: DeviceMesh) -> None:
@@ -95,8 +103,8 @@ class ShardedLearner:
         mesh.require_world(crew.size)
         mesh.require_plan(plan)
         self.plan, self.execution, self.terms, self.mesh, self.crew = plan, execution, terms, mesh, crew
-        self.devices = device_mesh(mesh)
-        self.model = Transformer(plan.shape)
+        self.device, self.devices = torch.device(execution.device), device_mesh(mesh, execution.device)
+        self.model = Transformer(plan.shape, ops_of(execution))
         groups = parameter_groups(self.model, plan.shape, plan.optimisation, plan.steps)
         self.model.to(torch.float64 if execution.torch_dtype == torch.float64 else torch.float32)
         if mesh.tensor > 1:
@@ -127,9 +135,9 @@ class ShardedLearner:
         for parameter in self.parameters.values():
             parameter.grad = None
         for part in self.pieces(all_rows):
-            objective, seen = self.objective(part.to(self.devices.device_type), counts)
+            objective, seen = self.objective(moved(part, self.device), counts)
             objective.backward()
-            shown += seen.cpu()
+            shown += fetched(seen)
         if self.mesh.tensor > 1:
             self._add_up_shared_gains()
         return self._reduced(shown)
