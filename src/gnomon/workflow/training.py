@@ -49,7 +49,7 @@ def train_one(wish: Wish, home: Path, cores: int, display: Display, crew: Crew =
     if sum(map(bool, (wish.what, wish.resume, wish.branch))) != 1:
         raise GnomonError("train: give one of a folder or recipe (a new run), --resume RUN, or --branch RUN@STEP")
     if wish.init and (wish.resume or wish.branch or wish.compute or wish.width or wish.unregistered):
-        raise GnomonError("train --init: it goes with a folder or recipe, --steps and --beside; its shape is the model's")
+        raise GnomonError("train --init: it goes with a folder or recipe, --steps and --beside; the shape is given")
     if wish.beside and not wish.init:
         raise GnomonError("train --beside: it stands beside --init; --width alone trains a model from scratch")
     if wish.track:

@@ -92,6 +92,8 @@ def test_our_model_is_the_same_there_after_every_block(changes, random_model, to
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     assert type(theirs).__name__ == ("Qwen3ForCausalLM" if changes["qk_norm"] else "LlamaForCausalLM")
     assert_same(blocks_of(ours, ROWS), blocks_of_theirs(theirs, ROWS))
+    said = theirs.generate(ROWS[:1, :9], max_new_tokens=8, do_sample=False, pad_token_id=0)[0, 9:].tolist()
+    assert said == greedy(ours, ROWS[0, :9].tolist(), 8)
     again = read_folder(tmp_path)
     assert (again.model(ROWS) - ours(ROWS)).abs().max() < TIGHT
     assert again.tokenizer.encode("def f(): 42") == tokenizer.encode("def f(): 42")
