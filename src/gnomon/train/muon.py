@@ -72,50 +72,46 @@ class Muon:
             stretch = slice(part.group.start, part.group.stop)
             gradient, momentum = self.weights.gradient[stretch], self.adamw.first[stretch]
             momentum.lerp_(gradient, 1 - self.momentum)
-            update = torch.lerp(gradient, momentum, self.momentum)  # Nesterov's
-            self.direct(part, update)
+            torch.lerp(gradient, momentum, self.momentum, out=part.update)  # Nesterov's
+            self.direct(part)
             weight = self.weights.master[stretch]
-            weight.mul_(1 - multiplier * part.group.decay).add_(update, alpha=-multiplier * part.group.rate)
+            weight.mul_(1 - multiplier * part.group.decay).add_(part.update, alpha=-multiplier * part.group.rate)
         self.weights.refresh()
 
-    def direct(self, part: _Matrices, update: Tensor) -> None:
-        """Orthogonalise the matrices of a flat stretch in place, equal shapes in one batch."""
-        for views, scales in part.batches(update):
-            stack = orthogonalise(torch.stack(views))
-            torch._foreach_copy_(views, list(stack.unbind()))
-            torch._foreach_mul_(views, scales)
+    def direct(self, part: _Matrices) -> None:
+        """Orthogonalise the matrices of an update in place, equal shapes in one batch."""
+        for views, scales_K11 in part.batches:
+            torch._foreach_copy_(views, list(orthogonalise(torch.stack(views)).mul_(scales_K11).unbind()))
 
 
 class MuonTwin(Muon):
     """The slow twin of Muon: a matrix at a time, in float64."""
 
-    def direct(self, part: _Matrices, update: Tensor) -> None:
-        for matrix in part.matrices(update):
+    def direct(self, part: _Matrices) -> None:
+        for matrix in part.matrices:
             fan_out, fan_in = matrix.shape
             matrix.copy_(orthogonalise_twin(matrix) * (fan_out / fan_in) ** 0.5)
 
 
 class _Matrices:
-    """The matrices of a group: where they lie in its stretch of the flat weights."""
+    """The matrices of a group. update: a flat buffer of the group's size, in which matrices are views [fan_out, fan_in].
+
+    batches: those views, no taller than wide (others are turned), equal shapes together, with their scales [K, 1, 1].
+    """
 
     def __init__(self, weights: FlatWeights, group: Group) -> None:
         self.group = group
-        self._places = [(at - group.start, s) for at, s in weights.places.values() if group.start <= at < group.stop]
-
-    def matrices(self, stretch: Tensor) -> list[Tensor]:
-        """Views [fan_out, fan_in]."""
-        return [stretch[at : at + shape.numel()].view(shape) for at, shape in self._places]
-
-    def batches(self, stretch: Tensor) -> list[tuple[list[Tensor], list[float]]]:
-        """Views no taller than wide (others are turned), those of equal shape together, each with its scale."""
+        self.update = torch.zeros_like(weights.master[group.start : group.stop])
+        places = [(at - group.start, s) for at, s in weights.places.values() if group.start <= at < group.stop]
+        self.matrices = [self.update[at : at + shape.numel()].view(shape) for at, shape in places]
         found: dict[torch.Size, tuple[list[Tensor], list[float]]] = {}
-        for matrix in self.matrices(stretch):
+        for matrix in self.matrices:
             fan_out, fan_in = matrix.shape
             view = matrix if fan_out <= fan_in else matrix.mT
             views, scales = found.setdefault(view.shape, ([], []))
             views.append(view)
             scales.append((fan_out / fan_in) ** 0.5)
-        return list(found.values())
+        self.batches = [(views, self.update.new_tensor(scales).view(-1, 1, 1)) for views, scales in found.values()]
 
 
 def optimiser_of(weights: FlatWeights, optimisation: Optimisation) -> AdamW | Muon:

@@ -24,7 +24,7 @@ from gnomon.ladder.table import read_result
 from gnomon.recipe.plan import Plan
 from gnomon.recipe.values import Recipe
 
-LADDER = ((2e10, 16), (5e10, 16), (1e11, 24), (2e11, 32))  # compute, width
+LADDER = ((2e10, 16), (5e10, 16), (1e11, 24), (2e11, 32), (4e11, 48))  # compute, width
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the recipe's rates, tried at the smallest budget
 SEEDS = (0, 1, 2)
 TIMED_STEPS = 30
@@ -116,7 +116,7 @@ class Bench:
         rows = []
         for compute, width in budgets:
             seconds = step_costs([adamw.at(compute, width), muon.at(compute, width)], self.corpus)
-            cost = seconds[1] / seconds[0]
+            cost = round(seconds[1] / seconds[0], 2)
             ways = [(adamw, compute), (muon, compute), (muon, compute / cost)]
             plans = [[family.at(spent, width, seed) for seed in seeds] for family, spent in ways]
             rows.append((compute, width, cost, plans))
