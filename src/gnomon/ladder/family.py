@@ -133,6 +133,11 @@ class Family:
         m, q, k = shape.width / base.width, plan.tokens / base.tokens, plan.batch_tokens / base.batch_tokens
         parameters = matmul_parameters(shape)
         per_token = train_flops_per_token(shape)
+        muon = [
+            Derived("muon_rate", rates.muon_rate, f"h0 {self.recipe.muon_rate:g} k^{exponents.rate_batch:g} "
+                    f"q^{exponents.rate_tokens:g} at every width; the matrices of the blocks, their update times "
+                    "sqrt(fan_out / fan_in)"),
+        ]  # fmt: skip
         return [
             Derived(
                 "width", shape.width, f"{shape.heads} heads of {shape.head_dim}; m = {m:.3g} of the base's {base.width}"
@@ -158,6 +163,7 @@ class Family:
                 f"tau0 {self.recipe.timescale:g} ((D/N)/{base.tokens_per_parameter:g})^{exponents.timescale:g}",
             ),
             Derived("beta2", rates.beta2, f"1 - {1 - self.recipe.beta2:.3g} k within [0.9, 0.998], k = {k:.3g}"),
+            *(muon if rates.optimiser == "muon" else []),
         ]
 
 
