@@ -123,6 +123,17 @@ def bench_muon(
         print(line, flush=True)
 
 
+@bench_app.command("ops")
+def bench_ops(
+    dtype: Annotated[list[str] | None, typer.Option("--dtype", help="float32 or bfloat16; both unless said.")] = None,
+) -> None:
+    """The hand-written operations of the autograd path, each beside its plain twin."""
+    from gnomon.workflow.bench_ops import bench_ops
+
+    for line in bench_ops(dtype or ("float32", "bfloat16")):
+        print(line, flush=True)
+
+
 @bench_app.command("peers")
 def bench_peers(
     setup: Annotated[bool, typer.Option("--setup", help="Build what is missing, with pip.")] = False,
