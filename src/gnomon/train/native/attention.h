@@ -1,9 +1,9 @@
 /* Causal attention with rotary positions and optional qk-norm, forward and backward, one head of one row at a time.
 
-   Probabilities are not kept: the way back makes them again from each query's log-partition (arXiv:2205.14135), block of
-   queries by block of queries, and never looks at a key that the block cannot see. Keys may serve a group of query heads.
+   Probabilities are not kept: the way back makes them again from each query's log-partition (arXiv:2205.14135), block
+   of queries by block of queries, and never looks at a key that the block cannot see. Keys may serve a group of heads.
 
-   B rows, T context, H query heads, K key heads, E head width, P its room in whole vectors, S room of a row of scores. */
+   B rows, T context, H query heads, K key heads, E head width, P its room in whole vectors, S that of a row of scores. */
 
 #define KEYS 128 /* that the way back looks at in one go, for the same reason as */
 #define QUERIES 16 /* in a block, whole vectors: few enough that its scores stay in the first-level cache */
@@ -18,12 +18,17 @@ typedef struct {
 /* One head's matrices, side by side. */
 typedef struct { float *q, *k, *v, *k_turned, *v_turned, *d_mixed, *d_q, *d_k, *d_v, *scores, *d_scores, *sum; } Desk;
 
-static long desk_size(const Heads *m) { return 7 * m->T * m->P + 2 * m->E * m->S + 2 * QUERIES * (m->S > KEYS ? m->S : KEYS) + (m->T + QUERIES) * m->P; }
+static long block_size(const Heads *m) { return QUERIES * (m->S > KEYS ? m->S : KEYS); }
+
+static long desk_size(const Heads *m) {
+    return 7 * m->T * m->P + 2 * m->E * m->S + 2 * block_size(m) + QUERIES * m->P;
+}
 
 static Desk desk_of(const Heads *m, float *room) {
-    const long each = m->T * m->P, turned = m->E * m->S, block = QUERIES * (m->S > KEYS ? m->S : KEYS);
+    const long each = m->T * m->P, turned = m->E * m->S, block = block_size(m);
     Desk d;
-    d.q = room; d.k = d.q + each; d.v = d.k + each; d.d_mixed = d.v + each; d.d_q = d.d_mixed + each; d.d_k = d.d_q + each;
+    d.q = room; d.k = d.q + each; d.v = d.k + each; d.d_mixed = d.v + each; d.d_q = d.d_mixed + each;
+    d.d_k = d.d_q + each;
     d.d_v = d.d_k + each; d.k_turned = d.d_v + each; d.v_turned = d.k_turned + turned; d.scores = d.v_turned + turned;
     d.d_scores = d.scores + block; d.sum = d.d_scores + block;
     return d;
@@ -51,8 +56,9 @@ static void norms(const Heads *m, const float *x, long stride, float *inverse) {
     SIMD for (long t = 0; t < m->T; t++) inverse[t] = 1.0f / sqrtf(inverse[t] / m->E + m->eps);
 }
 
-/* rows x[stride] of one head -> y[T][P]: normed where a gain is given, turned, times scale. W: vectors in a row of y. */
-INLINE void turn_at(const Heads *m, const float *x, long stride, const float *gain, const float *inverse, float scale, float *y, const int W) {
+/* rows x[stride] of one head -> y[T][P]: normed where a gain is given, turned, times scale. W: vectors in y's rows. */
+INLINE void turn_at(const Heads *m, const float *x, long stride, const float *gain, const float *inverse,
+                    float scale, float *y, const int W) {
     for (long t = 0; t < m->T; t++) {
         const float *a = x + t * stride, *turns = m->turn + t * 2 * m->P, r = gain ? scale * inverse[t] : scale;
         for (int w = 0; w < W; w++) {
@@ -65,8 +71,8 @@ INLINE void turn_at(const Heads *m, const float *x, long stride, const float *ga
 }
 
 /* The way back: dy[T][P] -> dx rows; d_gain adds up. dy is used up. */
-INLINE void turn_back_at(const Heads *m, const float *x, long stride, const float *gain, const float *inverse, float scale, float *dy,
-                         float *dx, float *d_gain, const int W) {
+INLINE void turn_back_at(const Heads *m, const float *x, long stride, const float *gain, const float *inverse,
+                         float scale, float *dy, float *dx, float *d_gain, const int W) {
     for (long t = 0; t < m->T; t++) {
         const float *a = x + t * stride, *turns = m->turn + t * 2 * m->P, r = gain ? inverse[t] : 1;
         vec products = {0}, *e = (vec *)(dy + t * m->P);
@@ -87,16 +93,23 @@ INLINE void turn_back_at(const Heads *m, const float *x, long stride, const floa
 }
 
 /* A head width known at compile time halves the time; any other works as well. */
-#define BY_WIDTH(P, call) switch ((P) / LANES) { case 1: call(1); break; case 2: call(2); break; case 4: call(4); break; default: call((int)((P) / LANES)); }
+#define BY_WIDTH(P, call) \
+    switch ((P) / LANES) { \
+        case 1: call(1); break; \
+        case 2: call(2); break; \
+        case 4: call(4); break; \
+        default: call((int)((P) / LANES)); \
+    }
 
-static void turn(const Heads *m, const float *x, long stride, const float *gain, const float *inverse, float scale, float *y) {
+static void turn(const Heads *m, const float *x, long stride, const float *gain, const float *inverse, float scale,
+                 float *y) {
 #define CALL(W) turn_at(m, x, stride, gain, inverse, scale, y, W)
     BY_WIDTH(m->P, CALL)
 #undef CALL
 }
 
-static void turn_back(const Heads *m, const float *x, long stride, const float *gain, const float *inverse, float scale, float *dy,
-                      float *dx, float *d_gain) {
+static void turn_back(const Heads *m, const float *x, long stride, const float *gain, const float *inverse,
+                      float scale, float *dy, float *dx, float *d_gain) {
 #define CALL(W) turn_back_at(m, x, stride, gain, inverse, scale, dy, dx, d_gain, W)
     BY_WIDTH(m->P, CALL)
 #undef CALL
@@ -200,7 +213,8 @@ static void block_back(const Heads *m, const Desk *d, long t, const float *mixed
     float inner[QUERIES];
     for (long i = 0; i < queries; i++) {
         vec sum = {0};
-        for (int w = 0; w < P / LANES; w++) sum += part(mixed + (t + i) * m->H * m->E, w, m->E) * part(d->d_mixed + (t + i) * P, w, m->E);
+        for (int w = 0; w < P / LANES; w++)
+            sum += part(mixed + (t + i) * m->H * m->E, w, m->E) * part(d->d_mixed + (t + i) * P, w, m->E);
         inner[i] = total(sum);
     }
     for (long j = 0; j < all; j += KEYS) {
@@ -216,8 +230,8 @@ static void block_back(const Heads *m, const Desk *d, long t, const float *mixed
 }
 
 /* d_mixed -> d_qkv; d_q_gain and d_k_gain add up. */
-static void attend_back(const Heads *m, const float *qkv, const float *mixed, const float *log_z, float *inverse, const float *d_mixed,
-                        float *d_qkv, float *d_q_gain, float *d_k_gain, long B, float *room) {
+static void attend_back(const Heads *m, const float *qkv, const float *mixed, const float *log_z, float *inverse,
+                        const float *d_mixed, float *d_qkv, float *d_q_gain, float *d_k_gain, long B, float *room) {
     const long T = m->T, E = m->E, P = m->P, stride = (m->H + 2 * m->K) * E, group = m->H / m->K;
     const float scale = 1.0f / sqrtf((float)E);
     const Desk d = desk_of(m, room);
@@ -236,11 +250,14 @@ static void attend_back(const Heads *m, const float *qkv, const float *mixed, co
         }
         turn(m, row + h * E, stride, m->q_gain, mine, scale, d.q);
         gather(m, d_mixed + b * T * m->H * E + h * E, m->H * E, d.d_mixed);
-        for (long t = 0; t < T; t += QUERIES) block_back(m, &d, t, mixed + b * T * m->H * E + h * E, log_z + (b * m->H + h) * T);
+        for (long t = 0; t < T; t += QUERIES)
+            block_back(m, &d, t, mixed + b * T * m->H * E + h * E, log_z + (b * m->H + h) * T);
         turn_back(m, row + h * E, stride, m->q_gain, mine, scale, d.d_q, d_row + h * E, d_q_gain);
         if (h % group == group - 1) {
-            turn_back(m, row + (m->H + key) * E, stride, m->k_gain, keys_inverse, 1, d.d_k, d_row + (m->H + key) * E, d_k_gain);
-            for (long t = 0; t < T; t++) memcpy(d_row + t * stride + (m->H + m->K + key) * E, d.d_v + t * P, (size_t)E * 4);
+            turn_back(m, row + (m->H + key) * E, stride, m->k_gain, keys_inverse, 1, d.d_k, d_row + (m->H + key) * E,
+                      d_k_gain);
+            for (long t = 0; t < T; t++)
+                memcpy(d_row + t * stride + (m->H + m->K + key) * E, d.d_v + t * P, (size_t)E * 4);
         }
     }
 }

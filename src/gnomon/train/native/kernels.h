@@ -55,8 +55,8 @@ static void rms_forward(const float *x, const float *gain, float *y, float *inve
 }
 
 /* dx += what flows back through rms_forward; d_gain += likewise; y, if given, is its result once more. */
-static void rms_backward(const float *x, const float *gain, const float *inverse, const float *dy, float *dx, float *d_gain,
-                         float *y, long n, long d) {
+static void rms_backward(const float *x, const float *gain, const float *inverse, const float *dy, float *dx,
+                         float *d_gain, float *y, long n, long d) {
     for (long i = 0; i < n; i++) {
         const float *a = x + i * d, *e = dy + i * d, r = inverse[i];
         float *o = dx + i * d, s = 0;

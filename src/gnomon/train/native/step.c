@@ -1,15 +1,15 @@
 /* Value and gradient of next-token prediction for gnomon.model.transformer, without autograd.
 
    A model of 20k parameters spends most of an eager step between operations, and one of a few millions most of it in
-   passes over memory; here the whole forward and backward pass is one call, over a few hundred tokens at a time, so that
-   what the way back reads is still in the cache. The slow twin is autograd on model/transformer.py (tests/train/
+   passes over memory; here the whole forward and backward pass is one call, over a few hundred tokens at a time, so
+   that what the way back reads is still in the cache. The slow twin is autograd on model/transformer.py (tests/train/
    test_native.py: equal gradients). Rows are split over threads in contiguous parts and their gradients added in order,
    so a result depends on the number of threads and on nothing else.
 
    Large matrix products go to the BLAS whose sgemm the caller hands in; with its bfloat16 product handed in too, the
    factors of every one of them are rounded to bfloat16, and sums, weights and gradients stay in fp32.
 
-   Shapes: n tokens at a time, D width, H query heads, K key heads, E head width, F MLP width, V vocabulary, T context. */
+   Shapes: n tokens at a time, D width, H query heads, K key heads, E head width, F MLP, V vocabulary, T context. */
 
 #include <math.h>
 #include <pthread.h>
@@ -36,7 +36,9 @@ typedef struct { long qkv, out, gate_up, down, attention_norm, mlp_norm, q_norm,
 typedef struct { long embedding, head, norm; } ModelAt;
 
 /* What one block keeps for its backward pass; what is cheap to make again is made again. */
-typedef struct { float *stream_in, *inverse1, *qkv, *inverse_qk, *log_z, *mixed, *stream_mid, *inverse2, *gate_up; } Kept;
+typedef struct {
+    float *stream_in, *inverse1, *qkv, *inverse_qk, *log_z, *mixed, *stream_mid, *inverse2, *gate_up;
+} Kept;
 
 typedef struct {
     Kept *blocks;
@@ -64,22 +66,28 @@ typedef struct {
 typedef struct { const float *wide; const unsigned short *rounded; } Weights;
 
 /* Y[n,out] = alpha X[n,in] W[out,in]' + beta Y */
-static void linear(const Engine *e, Workspace *s, const float *x, Weights w, long at, float *y, int n, int in, int out, float alpha, float beta) {
+static void linear(const Engine *e, Workspace *s, const float *x, Weights w, long at, float *y, int n, int in,
+                   int out, float alpha, float beta) {
     if (!e->short_gemm) { e->sgemm("T", "N", &out, &n, &in, &alpha, w.wide + at, &in, x, &in, &beta, y, &out); return; }
     shorten(x, s->short_left, (long)n * in);
     e->short_gemm("T", "N", &out, &n, &in, &alpha, w.rounded + at, &in, s->short_left, &in, &beta, y, &out);
 }
 
 /* dX[n,in] = alpha dY[n,out] W[out,in] */
-static void linear_input(const Engine *e, Workspace *s, const float *dy, Weights w, long at, float *dx, int n, int in, int out, float alpha) {
+static void linear_input(const Engine *e, Workspace *s, const float *dy, Weights w, long at, float *dx, int n,
+                         int in, int out, float alpha) {
     const float zero = 0;
-    if (!e->short_gemm) { e->sgemm("N", "N", &in, &n, &out, &alpha, w.wide + at, &in, dy, &out, &zero, dx, &in); return; }
+    if (!e->short_gemm) {
+        e->sgemm("N", "N", &in, &n, &out, &alpha, w.wide + at, &in, dy, &out, &zero, dx, &in);
+        return;
+    }
     shorten(dy, s->short_right, (long)n * out);
     e->short_gemm("N", "N", &in, &n, &out, &alpha, w.rounded + at, &in, s->short_right, &out, &zero, dx, &in);
 }
 
 /* dW[out,in] += alpha dY[n,out]' X[n,in]; follows linear_input, which has rounded dY. */
-static void linear_weight(const Engine *e, Workspace *s, const float *dy, const float *x, float *dw, int n, int in, int out, float alpha) {
+static void linear_weight(const Engine *e, Workspace *s, const float *dy, const float *x, float *dw, int n, int in,
+                          int out, float alpha) {
     const float one = 1;
     if (!e->short_gemm) { e->sgemm("N", "T", &in, &out, &n, &alpha, x, &in, dy, &out, &one, dw, &in); return; }
     shorten(x, s->short_left, (long)n * in);
@@ -115,11 +123,13 @@ static void open_part(const Engine *e, Workspace *s, int with_gradient) {
     for (int i = 0; i < m->depth; i++) {
         Kept *k = s->blocks + i;
         k->stream_in = room(s, n * D); k->inverse1 = room(s, n); k->qkv = room(s, n * Q);
-        k->inverse_qk = room(s, n * (m->heads + m->key_heads)); k->log_z = room(s, n * m->heads); k->mixed = room(s, n * A);
+        k->inverse_qk = room(s, n * (m->heads + m->key_heads)); k->log_z = room(s, n * m->heads);
+        k->mixed = room(s, n * A);
         k->stream_mid = room(s, n * D); k->inverse2 = room(s, n); k->gate_up = room(s, n * 2 * F);
     }
     s->stream = room(s, n * D); s->inverse0 = room(s, n); s->inverse = room(s, n); s->normed = room(s, n * D);
-    s->logits = room(s, least(e->chunk, n) * m->vocab); s->d_stream = room(s, n * D); s->d_branch = room(s, n * most(D, A));
+    s->logits = room(s, least(e->chunk, n) * m->vocab); s->d_stream = room(s, n * D);
+    s->d_branch = room(s, n * most(D, A));
     s->wide = room(s, n * most(2 * F, Q)); s->narrow = room(s, n * most(F, D)); s->desk = room(s, desk_size(&h));
     s->targets = room(s, n);
     if (e->short_gemm) {
@@ -137,7 +147,8 @@ static Heads heads_at(const Engine *e, const float *w, const BlockAt *at) {
 
 static void forward(const Engine *e, Workspace *s, Weights w, const long *tokens, int rows) {
     const Shape *m = &e->shape;
-    const int T = m->context, D = m->width, F = m->mlp, n = rows * T, A = m->heads * m->head_dim, Q = A + 2 * m->key_heads * m->head_dim;
+    const int T = m->context, D = m->width, F = m->mlp, n = rows * T, A = m->heads * m->head_dim,
+        Q = A + 2 * m->key_heads * m->head_dim;
     for (int b = 0; b < rows; b++) for (int t = 0; t < T; t++) {
         const long *token = tokens + (long)b * (T + 1) + t;
         memcpy(s->d_stream + ((long)b * T + t) * D, w.wide + e->at.embedding + *token * D, (size_t)D * 4);
@@ -189,7 +200,8 @@ static void head_nats(const Engine *e, Workspace *s, Weights w, float *nats, int
 
 static void backward(const Engine *e, Workspace *s, Weights w, float *g, const long *tokens, int rows) {
     const Shape *m = &e->shape;
-    const int T = m->context, D = m->width, F = m->mlp, n = rows * T, A = m->heads * m->head_dim, Q = A + 2 * m->key_heads * m->head_dim;
+    const int T = m->context, D = m->width, F = m->mlp, n = rows * T, A = m->heads * m->head_dim,
+        Q = A + 2 * m->key_heads * m->head_dim;
     memset(s->d_stream, 0, (size_t)n * D * 4);
     rms_backward(s->stream, w.wide + e->at.norm, s->inverse, s->d_branch, s->d_stream, g + e->at.norm, NULL, n, D);
     for (int i = m->depth - 1; i >= 0; i--) {
@@ -200,18 +212,22 @@ static void backward(const Engine *e, Workspace *s, Weights w, float *g, const l
         gate_backward(k->gate_up, s->narrow, s->wide, n, F);
         linear_weight(e, s, s->d_stream, s->narrow, g + at->down, n, F, D, m->branch);
         linear_input(e, s, s->wide, w, at->gate_up, s->d_branch, n, D, 2 * F, 1);
-        rms_backward(k->stream_mid, w.wide + at->mlp_norm, k->inverse2, s->d_branch, s->d_stream, g + at->mlp_norm, s->normed, n, D);
+        rms_backward(k->stream_mid, w.wide + at->mlp_norm, k->inverse2, s->d_branch, s->d_stream, g + at->mlp_norm,
+                     s->normed, n, D);
         linear_weight(e, s, s->wide, s->normed, g + at->gate_up, n, D, 2 * F, 1);
         linear_input(e, s, s->d_stream, w, at->out, s->d_branch, n, A, D, m->branch);
         linear_weight(e, s, s->d_stream, k->mixed, g + at->out, n, A, D, m->branch);
-        attend_back(&h, k->qkv, k->mixed, k->log_z, k->inverse_qk, s->d_branch, s->wide, g + at->q_norm, g + at->k_norm, rows, s->desk);
+        attend_back(&h, k->qkv, k->mixed, k->log_z, k->inverse_qk, s->d_branch, s->wide, g + at->q_norm,
+                    g + at->k_norm, rows, s->desk);
         linear_input(e, s, s->wide, w, at->qkv, s->d_branch, n, D, Q, 1);
-        rms_backward(k->stream_in, w.wide + at->attention_norm, k->inverse1, s->d_branch, s->d_stream, g + at->attention_norm, s->normed, n, D);
+        rms_backward(k->stream_in, w.wide + at->attention_norm, k->inverse1, s->d_branch, s->d_stream,
+                     g + at->attention_norm, s->normed, n, D);
         linear_weight(e, s, s->wide, s->normed, g + at->qkv, n, D, Q, 1);
     }
     for (int b = 0; b < rows; b++) for (int t = 0; t < T; t++) {
         const long i = (long)b * T + t, row = e->at.embedding + tokens[(long)b * (T + 1) + t] * D;
-        if (m->embedding_norm) rms_backward(w.wide + row, NULL, s->inverse0 + i, s->d_stream + i * D, g + row, NULL, NULL, 1, D);
+        const float *e_row = s->d_stream + i * D;
+        if (m->embedding_norm) rms_backward(w.wide + row, NULL, s->inverse0 + i, e_row, g + row, NULL, NULL, 1, D);
         else add(g + row, s->d_stream + i * D, D);
     }
 }
@@ -254,8 +270,9 @@ static float *turns_of(const Shape *m, const float *cosine, const float *sine) {
 
 /* block_at: depth * 8 places in the order of BlockAt; model_at: 3. sgemm, short_gemm: Fortran interface; short_gemm and
    blas_threads may be NULL. rows: the most in one call. cosine, sine: [T, E/2]. */
-Engine *gnomon_open(const Shape *shape, const long *model_at, const long *block_at, const float *cosine, const float *sine,
-                    gemm_t sgemm, gemm_t short_gemm, void (*blas_threads)(int), long parameters, int rows, int threads) {
+Engine *gnomon_open(const Shape *shape, const long *model_at, const long *block_at, const float *cosine,
+                    const float *sine, gemm_t sgemm, gemm_t short_gemm, void (*blas_threads)(int), long parameters,
+                    int rows, int threads) {
     Engine *e = calloc(1, sizeof(Engine));
     e->shape = *shape;
     memcpy(&e->at, model_at, sizeof(ModelAt));
@@ -306,12 +323,13 @@ static double work(Engine *e, const float *weights, const unsigned short *rounde
 
 /* tokens [rows, T+1]. Adds to gradient: scale * d(sum of nats + z_loss * sum of squared log-partitions).
    Returns the sum of nats. rows is at most what gnomon_open was told. rounded: weights in bfloat16, NULL in fp32. */
-double gnomon_gradient(Engine *e, const float *weights, const unsigned short *rounded, float *gradient, const long *tokens,
-                       int rows, float scale, float z_loss) {
+double gnomon_gradient(Engine *e, const float *weights, const unsigned short *rounded, float *gradient,
+                       const long *tokens, int rows, float scale, float z_loss) {
     return work(e, weights, rounded, gradient, NULL, tokens, rows, scale, z_loss);
 }
 
 /* Nats of each token of tokens [rows, T+1]: nats [rows, T]. The rest as above. Returns no number when it could not. */
-double gnomon_nats(Engine *e, const float *weights, const unsigned short *rounded, float *nats, const long *tokens, int rows) {
+double gnomon_nats(Engine *e, const float *weights, const unsigned short *rounded, float *nats, const long *tokens,
+                   int rows) {
     return work(e, weights, rounded, NULL, nats, tokens, rows, 0, 0);
 }
