@@ -18,7 +18,7 @@ from gnomon.corpus import build as module
 from gnomon.corpus.build import build_corpus
 from gnomon.corpus.card import describe
 from gnomon.corpus.shards import Corpus
-from gnomon.recipe.values import CorpusRecipe, FolderSource, HeldOut, PythonSource
+from gnomon.recipe.values import CorpusRecipe, FolderSource, HeldOut, PythonSource, TasksSource
 
 Recipe = Callable[..., CorpusRecipe]
 
@@ -113,7 +113,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from gnomon.corpus.build import build_corpus
-from gnomon.recipe.values import CorpusRecipe, FolderSource
+from gnomon.recipe.values import CorpusRecipe, FolderSource, TasksSource
 def say(stage, fraction):
     print(stage, flush=True)
     sys.stdin.readline()
@@ -295,3 +295,17 @@ def test_the_card_says_what_a_reader_asks_for(folder: Path, tmp_path: Path, reci
     ):
         assert words in text
     assert str(tmp_path) not in (tmp_path / "corpora").joinpath(lines[0].split()[1], "card.json").read_text()
+
+
+def test_graded_tasks_are_trained_on_whole_and_no_score_text_holds_them(
+    folder: Path, tmp_path: Path, recipe_of: Recipe
+) -> None:
+    plain = recipe_of(folder)
+    tasks = TasksSource(kind="tasks", limit_mb=0.02, seed=3)
+    mixed = plain.model_copy(update={"sources": (*plain.sources, tasks)})
+    corpus = build_corpus(mixed, tmp_path / "home")
+    train = "".join(texts_of(corpus, "train"))
+    assert 0.018 < train.count('"""') * 85 / 1e6 < 0.025  # about 20 kB of problems
+    assert "def " not in "".join(texts_of(corpus, "documents"))
+    alone = build_corpus(plain, tmp_path / "other")
+    assert texts_of(corpus, "documents") == texts_of(alone, "documents")

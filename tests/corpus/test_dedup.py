@@ -1,11 +1,14 @@
 """Planted copies are found, and only copies."""
 
 import random
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gnomon.common.errors import GnomonError
 from gnomon.corpus import dedup, signatures
 from gnomon.corpus.documents import Document, Spool
 from gnomon.corpus.words import WordHasher
@@ -112,3 +115,78 @@ def test_band_keys_are_equal_where_all_rows_are() -> None:
     rows[1, 5] += 1
     keys = signatures.band_keys(rows, (3, 4))
     assert (keys[0] == keys[1]).tolist() == [True, False, True]
+
+
+def crowd(write_prose) -> list[tuple[str, str]]:
+    """Originals, near copies of near copies, pieces that many share, and held-out text among them."""
+    originals = [write_prose(i, 150) for i in range(40)]
+    copies = [changed(originals[i % 40], 0.02, i) for i in range(60)]
+    licence = write_prose(99, 120)
+    texts = [("documents", t) for t in originals[:5]] + [("train", t) for t in originals[5:] + copies]
+    return texts + [("train", licence + write_prose(200 + i, 15)) for i in range(20)]
+
+
+@pytest.mark.parametrize("memory_bytes", [4_000, 40_000])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_marks_do_not_depend_on_memory_or_threads(
+    tmp_path: Path, write_prose, monkeypatch, memory_bytes, threads
+) -> None:
+    texts = crowd(write_prose)
+    with spool_of(tmp_path, texts) as spool:
+        expected = marks(spool, tmp_path)
+        for entry in spool.entries:
+            entry.dropped = entry.of = None
+        monkeypatch.setattr(dedup, "STATE_BYTES", 0)  # the cap is far below what is refused
+        dedup.exact(spool.entries)
+        dedup.near(spool, spool.entries, 0.8, tmp_path, memory_bytes, threads)
+        assert [(e.dropped, e.of) for e in spool.entries] == expected
+    assert sum(reason is not None for reason, _ in expected) > 50
+
+
+def test_more_shared_keys_than_memory_are_refused_in_one_line(tmp_path: Path, write_prose) -> None:
+    with spool_of(tmp_path, crowd(write_prose)) as spool, pytest.raises(GnomonError, match=r"MB .*--memory-mb"):
+        dedup.near(spool, spool.entries, 0.8, tmp_path, 4_000)
+
+
+def test_signatures_written_in_parts_are_those_of_one(tmp_path: Path, write_prose) -> None:
+    texts = [write_prose(i, 60).encode() for i in range(30)] + [b"..."]
+    count = signatures.bands(0.8)[0]
+    cuts = [0, 1, 20, 31]
+    parts = [signatures.Part(tmp_path, str(a), a, b - a, count) for a, b in pairwise(cuts)]
+    for part in parts:
+        signatures.write_part(part, texts[part.first : part.first + part.count], 0.8)
+    whole = signatures.Part(tmp_path, "whole", 0, 31, count)
+    signatures.write_part(whole, texts, 0.8, threads=2)
+    one, many = signatures.Signatures([whole]), signatures.Signatures(parts[::-1])
+    for band in range(count):
+        for share in range(3):
+            expected, found = one.band(band, share, 3), many.band(band, share, 3)
+            assert np.array_equal(expected[0], found[0]) and np.array_equal(expected[1], found[1])
+        assert sum(len(one.band(band, share, 3)[0]) for share in range(3)) == 30  # the one without words has no key
+    assert np.array_equal(one.alike(2, [0, 2, 25]), many.alike(2, [0, 2, 25]))
+
+
+def test_shared_keys_number_those_that_two_documents_have() -> None:
+    numbers, places = dedup.shared_keys(np.array([7, 3, 7, 1, 3, 7], dtype=np.uint64))
+    assert list(zip(numbers.tolist(), places.tolist(), strict=True)) == [(0, 1), (0, 4), (1, 0), (1, 2), (1, 5)]
+    assert len(dedup.shared_keys(np.zeros(0, dtype=np.uint64))[0]) == 0
+
+
+def test_a_near_copy_is_explained_with_what_matched(tmp_path: Path, write_prose) -> None:
+    base = write_prose(0, 300)
+    with spool_of(tmp_path, [("train", base), ("train", changed(base, 0.01, 1))]) as spool:
+        dedup.near(spool, spool.entries, 0.8, tmp_path)
+        detail = spool.entries[1].detail
+    assert re.match(r"shares \d\d\.\d% of their word 5-grams", detail)
+    quote = eval(detail.partition("for one: ")[2])
+    assert len(quote) > 60 and quote in base
+
+
+def test_common_text_is_the_longest_run_of_known_words() -> None:
+    hasher = WordHasher()
+    known = dedup.shingles(hasher, b"The quick brown fox jumps over the lazy dog, twice")
+    text = b"Well: the quick brown fox JUMPS over\nthe lazy cat"
+    assert dedup.common_text(hasher, text, known) == "the quick brown fox JUMPS over\nthe lazy"
+    assert dedup.common_text(hasher, b"nothing of it is here at all", known) == ""
+    assert dedup.common_text(hasher, b"", known) == ""
+    assert dedup.common_text(hasher, b"a b", dedup.shingles(hasher, b"A b!")) == "a b"
