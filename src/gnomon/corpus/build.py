@@ -29,7 +29,7 @@ from gnomon.corpus.pipeline import Built, Part, Say
 from gnomon.corpus.shards import SCHEMA_VERSION, Corpus, corpus_hash
 from gnomon.corpus.sources.find import find
 from gnomon.corpus.sources.source import Unreachable
-from gnomon.recipe.values import CorpusRecipe, FolderSource, HubSource, Source
+from gnomon.recipe.values import CorpusRecipe, FolderSource, HubSource, Source, TasksSource
 
 BUILDING = ".building-"
 LISTED = 10_000  # files named in lost.json, of each kind and source
@@ -106,6 +106,8 @@ def source_name(source: Source) -> str:
     """What a source is called in a recipe, without the folders of this machine."""
     if isinstance(source, FolderSource):
         return Path(source.path).name
+    if isinstance(source, TasksSource):
+        return f"seed {source.seed}"
     return source.dataset if isinstance(source, HubSource) else source.package
 
 

@@ -215,7 +215,7 @@ def keep_within(spool: Spool, entries: list[Entry], limit_bytes: float) -> None:
 def split(spool: Spool, parts: list[Part], recipe: CorpusRecipe) -> heldout.Choice:
     """Give every document its split; held-out documents are chosen before any copies are taken out."""
     for entry in spool.entries:
-        if parts[entry.source].split != "train":
+        if parts[entry.source].split != "train" or not parts[entry.source].found.held_out:
             entry.split = parts[entry.source].split
     choice = heldout.hold_out(spool, [e for e in spool.entries if e.split is None and not e.dropped], recipe.held_out)
     for entry in spool.entries:

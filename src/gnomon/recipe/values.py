@@ -75,7 +75,17 @@ class HubSource(SourceBase):
     text_column: str = "text"
 
 
-Source = Annotated[PythonSource | FolderSource | DebianSource | NpmSource | HubSource, Field(discriminator="kind")]
+class TasksSource(SourceBase):
+    """Graded code tasks that gnomon makes (corpus/tasks): trained on whole, never held out; tests are made apart."""
+
+    kind: Literal["tasks"]
+    limit_mb: float = Field(2.0, gt=0)
+    seed: int = 0
+
+
+Source = Annotated[
+    PythonSource | FolderSource | DebianSource | NpmSource | HubSource | TasksSource, Field(discriminator="kind")
+]
 
 
 class HeldOut(Value):

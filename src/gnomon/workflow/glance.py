@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gnomon.recipe.values import CorpusRecipe, FolderSource, PythonSource
+from gnomon.recipe.values import CorpusRecipe, FolderSource, PythonSource, TasksSource
 
 SKIPPED_FOLDERS = {"test", "tests", "__pycache__", "site-packages", "node_modules", ".git", ".venv"}
 
@@ -39,6 +39,8 @@ def glance(corpus: CorpusRecipe) -> Glance:
             for path, size in _files(Path(source.path)):
                 files += 1
                 parts[Path(path).suffix.lower() or "no suffix"] += size
+        elif isinstance(source, TasksSource):
+            parts["graded tasks"] += round(source.limit_mb * 1e6)
         else:
             remote.append(getattr(source, "package", getattr(source, "dataset", source.kind)))
     return Glance(files, parts.total(), tuple(parts.most_common()), tuple(remote))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gnomon.corpus.sources import debian, folder, hub, npm, python
+from gnomon.corpus.sources import debian, folder, hub, npm, python, tasks
 from gnomon.corpus.sources.source import Found
-from gnomon.recipe.values import DebianSource, FolderSource, NpmSource, PythonSource, Source
+from gnomon.recipe.values import DebianSource, FolderSource, NpmSource, PythonSource, Source, TasksSource
 
 
 def find(source: Source, cache: Path, limit_bytes: float | None = None) -> Found:
@@ -22,4 +22,6 @@ def find(source: Source, cache: Path, limit_bytes: float | None = None) -> Found
         return debian.find(source, cache)
     if isinstance(source, NpmSource):
         return npm.find(source, cache)
+    if isinstance(source, TasksSource):
+        return tasks.find(source)
     return hub.find(source, limit_bytes)

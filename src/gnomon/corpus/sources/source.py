@@ -32,7 +32,10 @@ class File:
 
 @dataclass(frozen=True)
 class Found:
-    """A source that can be read. stream, where it is set, yields texts from elsewhere instead of files."""
+    """A source that can be read. stream, where it is set, yields texts from elsewhere instead of files.
+
+    held_out: whether some of its documents may be held out.
+    """
 
     kind: str
     name: str
@@ -41,6 +44,7 @@ class Found:
     files: tuple[File, ...]
     extract: Extractor
     stream: Callable[[], Iterator[Text | Lost]] | None = None
+    held_out: bool = True
 
     @property
     def label(self) -> str:
