@@ -13,7 +13,7 @@ from gnomon.workflow import bench_generate as bench  # noqa: E402
 class Timed:
     """A runner whose prompts cost `prompt` seconds and whose steps cost `step`."""
 
-    setting = "made up"
+    setting = "float32"
 
     def __init__(self, prompt, step, log):
         self.prompt, self.step, self.log = prompt, step, log
@@ -32,7 +32,8 @@ def test_ratios_are_of_steps_and_of_reading_and_turns_interleave():
     ratio = found["gnomon int8"]["ratio_to"]["transformers"]
     assert ratio["step_seconds"] == pytest.approx(4.0) and ratio["prompt_seconds"] == pytest.approx(3.0)
     assert found["gnomon int8"]["tokens_per_s"] == pytest.approx(8 / 0.5)
-    assert found["same_greedy_tokens_as_transformers"] == 1
+    assert found["transformers"]["follows_float32"] == 1
+    assert bench.followed([[1, 2, 3, 4], [5, 6, 7, 8]], [[1, 2, 9, 4], [5, 6, 7, 8]]) == 0.75
     assert log[3:] == [(0.5, 1), (0.5, 11), (1.0, 1), (1.0, 11), (2.0, 1), (2.0, 11)] * 2
 
 

@@ -167,8 +167,20 @@ def prompts_of(batch: int, vocab: int) -> list[list[int]]:
     return np.random.default_rng(0).integers(1000, min(vocab, 40_000), (batch, PROMPT_TOKENS)).tolist()
 
 
+def followed(drawn: Sequence[Sequence[int]], exact: Sequence[Sequence[int]]) -> float:
+    """How far greedy samples go along with the exact ones before they part: a share of their tokens."""
+    same = [
+        next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), len(theirs)) / len(theirs)
+        for ours, theirs in zip(drawn, exact, strict=True)
+    ]
+    return sum(same) / len(same)
+
+
 def measured(runners: dict[str, Runner], batch: int, tokens: int, turns: int) -> dict[str, Any]:
-    """{runner: {tokens_per_s, step_ms, prompt_ms, setting}}, and each of ours' ratios to the others, above 1 faster."""
+    """By runner its tokens_per_s, step_ms, prompt_ms, setting and so on; ours with ratios to the others, above 1 faster.
+
+    follows_float32: how far its greedy tokens go along with those of gnomon's float32 weights.
+    """
     for runner in runners.values():
         runner.generate(2)
     rows: list[dict[str, dict[str, float]]] = []
@@ -199,6 +211,7 @@ def measured(runners: dict[str, Runner], batch: int, tokens: int, turns: int) ->
             "step_cpu_ms": 1e3 * median(name, "step_cpu_s"),
             "prompt_ms": 1e3 * median(name, "prompt_seconds"),
             "call_seconds": median(name, "call_seconds"),
+            "follows_float32": followed(drawn[name], drawn["gnomon float32"]),
             "setting": runner.setting,
         }
         for name, runner in runners.items()
@@ -213,9 +226,6 @@ def measured(runners: dict[str, Runner], batch: int, tokens: int, turns: int) ->
                 for other in runners
                 if not other.startswith("gnomon")
             }
-    if "transformers" in drawn:
-        same = [a == b for a, b in zip(drawn["gnomon float32"], drawn["transformers"], strict=True)]
-        found["same_greedy_tokens_as_transformers"] = sum(same) / len(same)
     return found
 
 
@@ -262,19 +272,17 @@ def bench_lines(found: dict[str, Any]) -> Iterator[str]:
     )
     if found["peers"] is None:
         yield "peers are not set up here (`gnomon bench peers --setup`)"
-    yield f"{'batch':>5} {'runner':16} {'tokens/s':>9} {'ms a step':>10} {'ms of CPU':>10} {'ms to read':>11}  faster"
+    yield (
+        f"{'batch':>5} {'runner':16} {'tokens/s':>9} {'ms a step':>10} {'ms of CPU':>10} {'ms to read':>11} "
+        f"{'as fp32':>8}  faster"
+    )
     for batch, rows in found["batches"].items():
         for name, row in rows.items():
-            if not isinstance(row, dict):
-                continue
             ratios = ", ".join(
                 f"{other} {ratio['step_seconds']:.2f}x a step, {ratio['prompt_seconds']:.2f}x reading"
                 for other, ratio in row.get("ratio_to", {}).items()
             )
             yield (
                 f"{batch:>5} {name:16} {row['tokens_per_s']:9.1f} {row['step_ms']:10.1f} {row['step_cpu_ms']:10.1f} "
-                f"{row['prompt_ms']:11.0f}  {ratios or row['setting']}"
+                f"{row['prompt_ms']:11.0f} {row['follows_float32']:8.0%}  {ratios or row['setting']}"
             )
-        same = rows.get("same_greedy_tokens_as_transformers")
-        if same is not None:
-            yield f"{batch:>5} {same:.0%} of the samples are transformers' greedy tokens, all of them"
