@@ -158,9 +158,11 @@ def joined(
     if gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank % torch.cuda.device_count())))
     try:
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if gpu else "gloo", init_method=rendezvous, rank=rank, world_size=size
-        )
+        store, rank, size = next(iter(dist.rendezvous(rendezvous, rank, size)))
+        # After a restart torchrun's store still holds the addresses of the processes that are gone (torch 2.13).
+        attempt = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)} of {size}"
+        backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
+        dist.init_process_group(backend, store=dist.PrefixStore(attempt, store), rank=rank, world_size=size)
         group = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         why = str(error).splitlines()[0]
