@@ -14,7 +14,7 @@ import pytest
 import typer
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/forecast.md", "docs/registry.md")
+PAGES = ("docs/forecast.md", "docs/registry.md", "docs/scale.md")
 
 
 def commands(page: str) -> list[str]:
