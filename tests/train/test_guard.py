@@ -18,9 +18,8 @@ from gnomon.common.files import read_json
 from gnomon.corpus.rows import TrainRows
 from gnomon.recipe.plan import Plan
 from gnomon.train import checkpoint as checkpoints
-from gnomon.train.books import EVENTS_FILE
 from gnomon.train.execution import decide
-from gnomon.train.guard import WINDOW, Guard, Verdict, fingerprints
+from gnomon.train.guard import EVENTS_FILE, WINDOW, Guard, Verdict, fingerprints
 from gnomon.train.leak import require_causal
 from gnomon.train.learner import FlatLearner
 from gnomon.train.metrics import METRICS_FILE, read_metrics
@@ -149,6 +148,7 @@ def test_a_spike_in_the_gradient_alone_is_an_alarm(
     monkeypatch.setattr(FlatLearner, "norm", lambda self: norm(self) * (1000 if self.updates == 170 else 1))
     result = train(plan, corpus, tmp_path)
     assert result.guards == {"norm": 1} and events(tmp_path) == [(170, "norm")]
+    assert [row["step"] for row in read_metrics(tmp_path / METRICS_FILE) if row["alarms"]] == [171]
 
 
 class Broken(torch.autograd.Function):

@@ -127,6 +127,8 @@ def train(
     mesh: Annotated[
         str, typer.Option("--mesh", envvar="GNOMON_MESH", help="Under torchrun: data=4,tensor=2; else all along data.")
     ] = "",
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it would need and if it fits; start nothing.")] = False,
+    micro_rows: Annotated[int, typer.Option("--micro-rows", min=0, help="Rows at once; 0 chooses. Less memory.")] = 0,
     home: Home = HOME,
     cores: Cores = 0,
 ) -> None:
@@ -137,7 +139,7 @@ def train(
 
     wish = Wish(
         what, tuple(overrides or ()), resume, branch, steps, compute, width, unregistered, inexact, tuple(track or ()),
-        init, beside, device, compiled,
+        init, beside, device, compiled, plan, micro_rows,
     )  # fmt: skip
     with Display() as display:
         line = train_together(wish, home, core_count(cores), display, mesh)

@@ -18,11 +18,9 @@ from gnomon.common.files import write_json
 from gnomon.recipe.flops import train_flops_per_token
 from gnomon.recipe.plan import Plan
 from gnomon.train import schedule
-from gnomon.train.guard import Guard
+from gnomon.train.guard import EVENTS_FILE, EVENTS_SCHEMA, Guard
 from gnomon.train.metrics import Metrics
 
-EVENTS_FILE = "guards.json"
-EVENTS_SCHEMA = 1
 AT_ONCE, TOKENS_AT_ONCE = 64, 65_536  # steps whose rows are looked at together, which spares most of the cost
 
 
@@ -35,6 +33,7 @@ class Books:
         self.guard = Guard(plan)
         self._at_once = max(1, min(AT_ONCE, TOKENS_AT_ONCE // plan.batch_tokens))
         self.notes: list[str] = []
+        self.planned: dict[str, float] = {}  # bytes that the run was said to need
         self.last_loss: float | None = None
         self._seconds_before, self._began = 0.0, time.perf_counter()
         self.open()
@@ -63,6 +62,7 @@ class Books:
         """The step learned from its rows."""
         self.window["learned"] += 1
         self.window["grad_norm"] += norm
+        self.window["alarms"] += self.guard.alarmed
         self.sums = [a + b for a, b in zip(self.sums, shown, strict=True)]
 
     def left_out(self, rows: NDArray[np.int64]) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gnomon.recipe.plan import Plan
 
+EVENTS_FILE, EVENTS_SCHEMA = "guards.json", 1  # in a run's folder, where there are any
 WINDOW = 128  # steps that a spike is held against
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 ODD_ROWS = 2  # of a batch, which may lie ln(vocabulary) above the others without being called a spike
@@ -99,6 +100,7 @@ class Guard:
         self.sigmas = plan.optimisation.spike_sigmas
         self.odd_rows_rise = ODD_ROWS * math.log(plan.shape.vocab) / plan.batch_rows
         self.least_norm_rise = math.log(LEAST_NORM + ODD_NORM / plan.batch_rows)
+        self.alarmed = False  # by the gradient's norm, at the step judged last
         self.rollbacks = 0
         self.counts: dict[str, int] = {}
         self.events: list[dict[str, Any]] = []
@@ -115,12 +117,13 @@ class Guard:
     def judge(self, step: int, loss: float, norm: float) -> Verdict:
         """What becomes of step, whose gradient is taken and not yet used. loss in nats; norm of the whole gradient."""
         finite = math.isfinite(loss) and math.isfinite(norm)
+        self.alarmed = False
         if not self.sigmas:
             return Verdict.LEARN if math.isfinite(norm) else Verdict.DIVERGED
         if finite and not self._losses.far_below(loss, self.sigmas, self.odd_rows_rise, LEAST_RISE):
             size = math.log(max(norm, 1e-300))
             if self._norms.far_below(size, self.sigmas, self.least_norm_rise):
-                usual = math.exp(self._norms.usual)
+                usual, self.alarmed = math.exp(self._norms.usual), True
                 self.note(step, "norm", f"the gradient's norm is {norm:.3g}; {usual:.3g} is usual")
             self._losses.add(loss)
             self._norms.add(size)

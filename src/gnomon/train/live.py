@@ -33,10 +33,12 @@ def words(row: dict[str, float], step: int, steps: int, peak: float | None) -> s
     """A row of the metrics in one line. peak: operations per second of the model's products, None when not measured."""
     speed = row["flops_per_s"]
     share = f" ({share_of_peak(speed, peak):.0%} of peak)" if peak else ""
+    seen = row.get("skipped_steps", 0) + row.get("alarms", 0)
+    guards = f" · guards: {seen:.0f}, see `gnomon runs show`" if seen else ""
     left = (steps - step) * row["tokens"] / step / row["tokens_per_s"]
     return (
         f"{row['bits_per_byte']:.3f} bits/byte · {row['tokens_per_s']:,.0f} tokens/s · "
-        f"{speed / 1e9:.1f} GFLOP/s{share} · {clock(left)} left"
+        f"{speed / 1e9:.1f} GFLOP/s{share} · {clock(left)} left{guards}"
     )
 
 

@@ -22,6 +22,7 @@ class Result:
     evaluations: fields of Evaluation by set. inexact: some of it ran where its execution could not be honoured.
     trunk: it is a branch of another run. terms: what it minimised. notes: what a reader should know, a line each. code:
     hash of the package's source that finished it. guards: how often the guards saw what; guards.json tells of each.
+    planned: memory_bytes and disk_bytes that it was said to need before it started.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class Result:
     notes: tuple[str, ...] = ()
     code: str = ""
     guards: dict[str, int] = field(default_factory=dict)
+    planned: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

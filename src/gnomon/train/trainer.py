@@ -30,6 +30,7 @@ from gnomon.train.guard import Verdict
 from gnomon.train.interrupt import stop_requests
 from gnomon.train.leak import require_causal
 from gnomon.train.learner import FlatLearner, LearnerOf
+from gnomon.train.memory import needs, resident_bytes
 from gnomon.train.result import Result
 from gnomon.train.session import STORE, OnEvent, Session, peak_rss_bytes, silent
 from gnomon.train.term import NextToken, Term
@@ -82,8 +83,10 @@ def train(
         if isinstance(opened, Result):
             return opened
         settled, strayed = opened
+        planned = _planned(plan, settled, corpus, evaluate)
         with honoured(settled), crew.watched(lambda: _whole(run_dir)):
             session = Session(plan, corpus, run_dir, settled, terms, on_event, learner, store, crew)
+            session.books.planned = planned
             session.restore()
             crew.first(lambda: require_causal(session.learner.probe(), plan.shape.vocab, plan.shape.context))
             session.registry_head = registry_head or session.registry_head
@@ -91,6 +94,13 @@ def train(
             on_event("restored", session.step)
             done = _loop(session, callbacks)
         return close_run(session, done, corpus, evaluate)
+
+
+def _planned(plan: Plan, execution: Execution, corpus: Corpus, sets: Sequence[EvalSet]) -> dict[str, float]:
+    """What the run will need, so that its result can be held against it."""
+    held_out = sum(s.rows.size for s in sets)
+    need = needs(plan, execution, corpus.tokens("train").nbytes, resident_bytes(), held_out)
+    return {"memory_bytes": need.memory_bytes, "disk_bytes": need.disk}
 
 
 def _require_begun(run_dir: Path, mode: Mode) -> None:
@@ -225,7 +235,7 @@ def close_run(session: Session, done: bool, corpus: Corpus, evaluate: Sequence[E
     if session.crew.leader:
         if done:
             model = checkpoints.load_final(session.run_dir).to(session.execution.device)
-            result = replace(result, evaluations=_examined(model, corpus, evaluate))
+            result = replace(result, evaluations=_examined(model, corpus, evaluate), peak_rss_bytes=peak_rss_bytes())
         result.write(session.run_dir)
     session.on_event("result", session.step)
     return result
@@ -259,6 +269,7 @@ def _result(session: Session, done: bool) -> Result:
         notes=tuple(books.notes),
         code=_code_hash(),
         guards=dict(books.guard.counts),
+        planned=books.planned,
     )
 
 

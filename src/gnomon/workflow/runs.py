@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from gnomon.common.files import read_json
 from gnomon.ladder.store import Run, RunStore
 from gnomon.recipe.flops import matmul_parameters, train_flops
+from gnomon.train.guard import EVENTS_FILE, EVENTS_SCHEMA
+from gnomon.train.memory import off
 
+EVENTS_SHOWN = 8
 COLUMNS = "run               state        width  depth       tokens     FLOPs     disk  bits per byte"
 
 
@@ -55,7 +59,26 @@ def show_lines(home: Path, run: str) -> Iterator[str]:
             yield f"held out   {name}: {e['bits_per_byte']:.4f} ± {error:.4f} bits per byte over {e['bytes']:,} bytes"
         for line in result.get("notes", ()):
             yield f"note       {line}"
+        planned = result.get("planned")
+        if planned:
+            yield f"memory     {off(planned['memory_bytes'], result['peak_rss_bytes'])}"
+            yield f"planned    {off(planned['disk_bytes'], found.disk_bytes)} of disk"
+    yield from _guard_lines(found)
     yield f"disk       {_size(found.disk_bytes)} in {found.folder}"
+
+
+def _guard_lines(run: Run) -> Iterator[str]:
+    """What the guards of a run saw, how often, and the first few times."""
+    path = run.folder / EVENTS_FILE
+    seen = read_json(path, EVENTS_SCHEMA) if path.exists() else {"counts": {}, "events": []}
+    if run.result is not None and "guards" not in run.result:
+        return  # from before there were guards
+    yield f"guards     {', '.join(f'{kind} {count}' for kind, count in seen['counts'].items()) or 'saw nothing'}"
+    for event in seen["events"][:EVENTS_SHOWN]:
+        yield f"           step {event['step']:,}, {event['kind']}: {event['what']}"
+    left = sum(seen["counts"].values()) - EVENTS_SHOWN
+    if left > 0:
+        yield f"           and {left:,} more in {path}"
 
 
 def prune_lines(home: Path, yes: bool) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ class Wish:
     beside: int = 0
     device: str = "cpu"
     compile: bool | None = None
+    plan: bool = False
+    micro_rows: int = 0
 
 
 def train_one(wish: Wish, home: Path, cores: int, display: Display, crew: Crew = ALONE) -> str:
@@ -166,10 +168,12 @@ def _train(
     from gnomon.train.device import require
     from gnomon.train.execution import decide, stored
     from gnomon.train.live import Live
+    from gnomon.train.memory import require_room
     from gnomon.train.parallel.world import shared_by
     from gnomon.train.peak import matmul_peak
     from gnomon.train.trackers import Trackers
     from gnomon.train.trainer import train
+    from gnomon.workflow.planning import needs_here, plan_lines
 
     keep = (schedule.decay_start(plan.steps, plan.optimisation),)  # where a branch may leave
     recorded = stored(run_folder(home, plan.run_id))
@@ -180,6 +184,15 @@ def _train(
     peak = matmul_peak(plan.shape, plan.batch_tokens, plan.dtype, carried.threads if carried else 1, device)
     if execution and recorded is None and crew.size == 1:
         execution = choose(plan, execution, wish.compile, peak)
+    if execution and wish.micro_rows:
+        execution = replace(execution, micro_rows=min(wish.micro_rows, plan.batch_rows))
+    held_out = [evaluation_set(corpus, n, plan.shape.context, subset) for n in sets if corpus.has(n)]
+    carried = recorded or execution or decide(plan)
+    held_out_tokens = sum(s.rows.size for s in held_out)
+    if wish.plan:
+        return "\n".join(plan_lines(plan, carried, corpus, home, peak, held_out_tokens))
+    if crew.size == 1:
+        require_room(plan, carried, needs_here(plan, carried, corpus, held_out_tokens), home)
     folder = run_folder(home, plan.run_id)
     asked: dict[str, Any] = {"execution": execution, "registry_head": registry_head, "mode": mode, "inexact": inexact}
     crew.tell({"plan": plan, "corpus": corpus.folder, "run_dir": folder, **asked})
@@ -188,7 +201,7 @@ def _train(
             plan,
             corpus,
             folder,
-            evaluate=[evaluation_set(corpus, name, plan.shape.context, subset) for name in sets if corpus.has(name)],
+            evaluate=held_out,
             callbacks=[live, trackers],
             **asked,
             **shared_by(crew),
