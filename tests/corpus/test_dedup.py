@@ -157,13 +157,13 @@ def test_signatures_written_in_parts_are_those_of_one(tmp_path: Path, write_pros
         signatures.write_part(part, texts[part.first : part.first + part.count], 0.8)
     whole = signatures.Part(tmp_path, "whole", 0, 31, count)
     signatures.write_part(whole, texts, 0.8, threads=2)
-    one, many = signatures.Signatures([whole]), signatures.Signatures(parts[::-1])
-    for band in range(count):
-        for share in range(3):
-            expected, found = one.band(band, share, 3), many.band(band, share, 3)
-            assert np.array_equal(expected[0], found[0]) and np.array_equal(expected[1], found[1])
-        assert sum(len(one.band(band, share, 3)[0]) for share in range(3)) == 30  # the one without words has no key
-    assert np.array_equal(one.alike(2, [0, 2, 25]), many.alike(2, [0, 2, 25]))
+    with signatures.Signatures([whole]) as one, signatures.Signatures(parts[::-1]) as many:
+        for band in range(count):
+            for share in range(3):
+                expected, found = one.band(band, share, 3), many.band(band, share, 3)
+                assert np.array_equal(expected[0], found[0]) and np.array_equal(expected[1], found[1])
+            assert sum(len(one.band(band, share, 3)[0]) for share in range(3)) == 30  # the one without words has no key
+        assert np.array_equal(one.alike(2, [0, 2, 25]), many.alike(2, [0, 2, 25]))
 
 
 def test_shared_keys_number_those_that_two_documents_have() -> None:

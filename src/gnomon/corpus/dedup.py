@@ -68,7 +68,8 @@ def near(
         return
     part = Part(folder, "0", 0, len(alive), bands(threshold)[0])
     write_part(part, spool.texts(alive), threshold, threads)
-    mark_near(spool, entries, Signatures([part]), threshold, folder, memory_bytes, threads)
+    with Signatures([part]) as signatures:
+        mark_near(spool, entries, signatures, threshold, folder, memory_bytes, threads)
     part.remove()
 
 

@@ -203,6 +203,7 @@ def keep_within(spool: Spool, entries: list[Entry], limit_bytes: float) -> None:
     for entry in alive:
         if held + entry.bytes > limit_bytes:
             entry.dropped = BEYOND
+            entry.detail = f"documents with a smaller hash fill the {limit_bytes / 1e6:.1f} MB that may be kept"
         else:
             held += entry.bytes
     if alive and not held:

@@ -9,12 +9,14 @@ thread, one process or on one machine; parts are read as one.
 from __future__ import annotations
 
 import bisect
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,16 +121,21 @@ def write_part(part: Part, texts: Iterable[bytes], threshold: float, threads: in
 
 
 class Signatures:
-    """Parts that follow each other, read as one."""
+    """Parts that follow each other, read as one. A context: it holds files open."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = sorted((p for p in parts if p.count), key=lambda p: p.first)
         self.count = sum(p.count for p in self.parts)
         self.bands = self.parts[0].bands if self.parts else 0
         self._firsts = [p.first for p in self.parts]
-        self._rows = [
-            np.memmap(p.signatures_path, dtype=np.uint32, mode="r", shape=(p.count, HASHES)) for p in self.parts
-        ]
+        self._rows = [p.signatures_path.open("rb", buffering=0) for p in self.parts]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for file in self._rows:
+            file.close()
 
     def alike(self, place: int, others: Sequence[int]) -> NDArray[np.float64]:
         """Estimated Jaccard similarity of a document with each of others: float64 [len(others)]."""
@@ -137,7 +144,8 @@ class Signatures:
 
     def _row(self, place: int) -> NDArray[np.uint32]:
         part = bisect.bisect_right(self._firsts, place) - 1
-        return self._rows[part][place - self._firsts[part]]
+        size = 4 * HASHES
+        return np.frombuffer(os.pread(self._rows[part].fileno(), size, size * (place - self._firsts[part])), np.uint32)
 
     def band(self, band: int, share: int = 0, shares: int = 1) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """(keys, places) of one band, of the documents whose key falls into one of `shares` equal ranges of keys."""

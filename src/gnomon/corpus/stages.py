@@ -185,8 +185,8 @@ def mark(work: Work, rank: int, world: int) -> None:
         value = read_json(path, SCHEMA_VERSION)
         name = path.stem.removeprefix("signed-")
         parts.append(SignedPart(work.folder, name, value["first"], value["count"], value["bands"]))
-    with work.chosen() as spool:
-        dedup.mark_near(spool, spool.entries, Signatures(parts), threshold, work.folder, work.job["memory_bytes"])
+    with work.chosen() as spool, Signatures(parts) as signatures:
+        dedup.mark_near(spool, spool.entries, signatures, threshold, work.folder, work.job["memory_bytes"])
         save_entries(work.folder / ENTRIES, spool.entries)
 
 
