@@ -170,3 +170,25 @@ def bench_ladder(
     for line in bench_ladder_lines(value):
         print(line)
     write_json(json_file, value)
+
+
+@bench_app.command("trunk")
+def bench_trunk(
+    recipe: RecipeName = "quickstart",
+    overrides: Overrides = None,
+    width: Annotated[int, typer.Option(min=1, help="Of the family; at least two budgets train it.")] = 32,
+    seeds: Annotated[int, typer.Option(min=2)] = 2,
+    home: Home = HOME,
+    cores: Cores = 0,
+    json_file: Json = None,
+) -> None:
+    """What branching several horizons from one run costs at both ends; only a small regret lets branches into a fit."""
+    from gnomon.recipe.load import load_recipe
+    from gnomon.workflow.bench_trunk import bench_trunk, trunk_lines
+    from gnomon.workflow.peers import shown
+
+    with shown() as progress:
+        found = bench_trunk(load_recipe(recipe, overrides or ()), home, width, seeds, core_count(cores), progress)
+    for line in trunk_lines(*found):
+        print(line)
+    write_json(json_file, found[0])

@@ -17,7 +17,7 @@ class Job:
     """Train a plan, or evaluate a finished run on whole held-out sets.
 
     sets: splits of the corpus to evaluate on. subset_tokens: of each; None is the whole set. track: trackers that are
-    told the learning curve (train/trackers.py).
+    told the learning curve (train/trackers.py). keep_steps: checkpoints that stay, for branches.
     """
 
     kind: Literal["train", "evaluate"]
@@ -27,6 +27,7 @@ class Job:
     threads: int = 1
     registry_head: str = ""
     track: tuple[str, ...] = ()
+    keep_steps: tuple[int, ...] = ()
 
     @property
     def weight(self) -> float:
@@ -44,6 +45,7 @@ class Job:
                 "plan": Plan.from_dict(value["plan"]),
                 "sets": tuple(value["sets"]),
                 "track": tuple(value["track"]),
+                "keep_steps": tuple(value["keep_steps"]),
             }
         )
 

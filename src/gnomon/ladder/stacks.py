@@ -35,7 +35,7 @@ def grouped(jobs: Sequence[Job], processes: int) -> list[tuple[Job, ...]]:
     alike: dict[object, list[Job]] = defaultdict(list)
     pieces: list[tuple[Job, ...]] = []
     for job in jobs:
-        if job.kind == "train" and pays(job.plan):
+        if job.kind == "train" and not job.keep_steps and pays(job.plan):
             plan = job.plan
             alike[plan.shape, plan.batch_rows, plan.dtype, job.sets, job.subset_tokens, job.threads].append(job)
         else:

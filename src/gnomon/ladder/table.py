@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gnomon.common.files import read_json
 from gnomon.common.hashing import file_hash
 from gnomon.corpus.shards import SCHEMA_VERSION as CORPUS_SCHEMA
+from gnomon.ladder.trunk import read_certificate
 from gnomon.recipe.flops import matmul_parameters, total_parameters
 from gnomon.recipe.plan import Plan
 from gnomon.train.result import RESULT_FILE, RESULT_SCHEMA
@@ -24,19 +25,24 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return read_json(path, RESULT_SCHEMA) if path.exists() else None
 
 
-def run_table(home: Path, runs: Iterable[tuple[Plan, Mapping[str, Any]]]) -> RunTable:
+def run_table(home: Path, runs: Iterable[tuple[Plan, Mapping[str, Any]]], family: str = "") -> RunTable:
     """The table of the finished runs among these.
 
     runs: each run's plan, with what only its study knows (study, budget, …); those columns win over the run's own.
-    A run without a result is left out; a diverged one is a row without losses.
+    A run without a result is left out; a diverged one is a row without losses. family: whose certificate says whether
+    branches may be fitted (ladder/trunk.py); where there is none they are marked, and forecasts leave them out.
     """
     from gnomon.forecast.table import RunTable
 
+    certificate = read_certificate(home, family)
     rows = []
     for plan, extra in runs:
         result = read_result(home / "runs" / plan.run_id)
         if result is not None:
-            rows.append({**row(plan, result), **corpus_columns(home, plan), **extra})
+            found = {**row(plan, result), **corpus_columns(home, plan), **extra}
+            if found["trunk"] and certificate is not None and certificate.admits and certificate.covers(plan):
+                found |= {"trunk": False, "schedule": f"{found['schedule']}; {certificate.note()}"}
+            rows.append(found)
     return RunTable.from_rows(rows)
 
 

@@ -116,7 +116,7 @@ class Worker:
                 job.plan,
                 self.corpus,
                 run_folder(self.home, job.plan.run_id),
-                execution=decide(job.plan, threads=job.threads, by_measurement=True),
+                execution=decide(job.plan, job.threads, keep_steps=job.keep_steps, by_measurement=True),
                 evaluate=sets,
                 callbacks=[self._progress(job), trackers],
                 registry_head=job.registry_head,

@@ -26,6 +26,7 @@ from gnomon.ladder.executors.choose import check, executor_for
 from gnomon.ladder.family import Family
 from gnomon.ladder.jobs import Job, OnEvent, run_folder
 from gnomon.ladder.table import read_result, run_table
+from gnomon.ladder.trunk import family_hash
 from gnomon.recipe.flops import matmul_parameters, train_flops
 from gnomon.recipe.plan import Plan
 from gnomon.recipe.values import Recipe
@@ -174,7 +175,8 @@ class Study:
         return [best[budget][1] for budget in sorted(best)[-2:]]
 
     def write_table(self) -> RunTable:
-        table = run_table(self.home, [(rung.plan, {"budget": rung.budget, "study": self.name}) for rung in self.rungs])
+        rows = [(rung.plan, {"budget": rung.budget, "study": self.name}) for rung in self.rungs]
+        table = run_table(self.home, rows, family_hash(self.recipe.family, self.corpus.hash))
         table.write(self.table_path)
         return table
 
