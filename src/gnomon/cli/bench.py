@@ -192,3 +192,14 @@ def bench_trunk(
     for line in trunk_lines(*found):
         print(line)
     write_json(json_file, found[0])
+
+
+@bench_app.command("stacked")
+def bench_stacked(json_file: Json = None, turns: Annotated[int, typer.Option(min=1)] = 12) -> None:
+    """A small run's step alone and as one of a stack: where stacking pays."""
+    from gnomon.workflow.bench_stacked import bench_stacked, stacked_lines
+
+    measured = bench_stacked(turns)
+    for line in stacked_lines(measured):
+        print(line)
+    write_json(json_file, measured)
