@@ -246,7 +246,7 @@ def bench_ladder_lines(value: dict[str, Any]) -> Iterator[str]:
         f"{value['recipe']}: {value['runs']} runs, {value['steps']:,} steps; gnomon on {value['processes']} processes, "
         f"eager fp32 on {threads} thread(s) of one process, medians of {TURNS} interleaved turns"
     )
-    yield f"{'width':>5} {'rows':>4} {'runs':>4} {'steps':>7} {'gnomon ms':>10} {'eager ms':>9} {'one core':>9}"
+    yield f"{'width':>5} {'rows':>4} {'runs':>4} {'steps':>7} {'gnomon ms':>10} {'eager ms':>9} {'a step':>9}"
     for row in value["shapes"]:
         eager = row[f"eager_{threads}_s"]
         yield (
