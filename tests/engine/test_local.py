@@ -264,3 +264,14 @@ def test_requests_are_taken_as_slots_become_free(make_engine, vocabulary):
     assert taken == [0]
     list(events)
     assert taken == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kernels", ["torch"])
+def test_a_score_does_not_move_with_torchs_threads(make_engine, vocabulary):
+    requests, before = [ScoreRequest(vocabulary.encode(p + " end")) for p in PROMPTS], torch.get_num_threads()
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append([x for s in make_engine(context=100).score(requests) for x in s.log_probabilities])
+    torch.set_num_threads(before)
+    assert found[0] == pytest.approx(found[1], abs=1e-4)

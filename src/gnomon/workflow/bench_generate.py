@@ -177,7 +177,7 @@ def followed(drawn: Sequence[Sequence[int]], exact: Sequence[Sequence[int]]) -> 
 
 
 def measured(runners: dict[str, Runner], batch: int, tokens: int, turns: int) -> dict[str, Any]:
-    """By runner its tokens_per_s, step_ms, prompt_ms, setting and so on; ours with ratios to the others, above 1 faster.
+    """Each runner's tokens_per_s, step_ms, prompt_ms and so on; ours with ratios to the others (above 1: faster).
 
     follows_float32: how far its greedy tokens go along with those of gnomon's float32 weights.
     """

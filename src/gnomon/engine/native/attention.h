@@ -37,7 +37,8 @@ INLINE void mix(const float *weight, const float *values, long seen, long stride
 }
 
 /* One head's query, already scaled, at `position`; out: value_dim floats; weight: room for capacity floats. */
-static void attend(const Room *r, long layer, long slot, long head, long position, const float *query, float *out, float *weight) {
+static void attend(const Room *r, long layer, long slot, long head, long position, const float *query, float *out,
+                   float *weight) {
     const float *keys = keys_at(r, layer, slot, head), *values = values_at(r, layer, slot, head);
     const long E = r->head_dim, seen = position + 1, blocks = (seen + LANES - 1) / LANES;
     long b = 0;

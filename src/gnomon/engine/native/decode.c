@@ -67,7 +67,8 @@ INLINE float inverse_rms(const float *x, long d, float eps) {
 INLINE void ready(const Model *m, const Matrix *by, const float *x, long row) {
     if (by->kind != I8) return;
     const long groups = by->padded / GROUP;
-    to_bytes(x, by->ins, by->padded, m->bytes.bytes + row * 2 * by->padded, m->bytes.scale + row * groups, m->bytes.start + row * groups);
+    const Bytes *b = &m->bytes;
+    to_bytes(x, by->ins, by->padded, b->bytes + row * 2 * by->padded, b->scale + row * groups, b->start + row * groups);
 }
 
 /* stream += branch * delta, then normed = gain * stream / rms. */
@@ -94,11 +95,12 @@ static void multiply(const Worker *w, const Matrix *by, const float *x, float *y
     product(by, x, &w->call->model->bytes, y, stride, n, first, last);
 }
 
-/* One head of q or k: qk-norm where there is a gain, then each pair (2i, 2i + 1) turned by its position, times scale. */
+/* One head of q or k: qk-norm where there is a gain, each pair (2i, 2i + 1) turned by its position, times scale. */
 INLINE void turn(const Shape *s, const float *x, const float *gain, const float *turns, float scale, float *y) {
     const float r = gain ? inverse_rms(x, s->head_dim, s->eps) : 1.0f;
     for (long i = 0; i < s->head_dim / 2; i++) {
-        const float a = x[2 * i] * r * (gain ? gain[2 * i] : 1.0f), b = x[2 * i + 1] * r * (gain ? gain[2 * i + 1] : 1.0f);
+        const float a = x[2 * i] * r * (gain ? gain[2 * i] : 1.0f);
+        const float b = x[2 * i + 1] * r * (gain ? gain[2 * i + 1] : 1.0f);
         y[2 * i] = (a * turns[2 * i] - b * turns[2 * i + 1]) * scale;
         y[2 * i + 1] = (a * turns[2 * i + 1] + b * turns[2 * i]) * scale;
     }
@@ -110,15 +112,16 @@ static void keep_rows(const Worker *w, long layer) {
     const Shape *s = &m->shape;
     const Layer *l = m->layers + layer;
     const long E = s->head_dim, H = s->heads, K = s->kv_heads;
+    const float scale = 1.0f / sqrtf((float)E);
+    const float *q_gain = s->qk_norm ? l->q_norm : NULL, *k_gain = s->qk_norm ? l->k_norm : NULL;
     float key[E];
     long first, last;
     share(w, c->n, &first, &last);
     for (long i = first; i < last; i++) {
         const float *x = m->wide + i * m->wide_stride, *turns = m->turns + c->position[i] * E;
-        for (long h = 0; h < H; h++)
-            turn(s, x + h * E, s->qk_norm ? l->q_norm : NULL, turns, 1.0f / sqrtf((float)E), m->query + (i * H + h) * E);
+        for (long h = 0; h < H; h++) turn(s, x + h * E, q_gain, turns, scale, m->query + (i * H + h) * E);
         for (long k = 0; k < K; k++) {
-            turn(s, x + (H + k) * E, s->qk_norm ? l->k_norm : NULL, turns, 1.0f, key);
+            turn(s, x + (H + k) * E, k_gain, turns, 1.0f, key);
             keep(c->room, layer, c->slot[i], k, c->position[i], key, x + (H + K + k) * E);
         }
     }
@@ -250,8 +253,10 @@ static void *work(void *argument) {
 /* Read n rows, at most shape.rows. Logits [wanted_n, gnomon_stride], unless targets are given: then the log-probability
    of each, in nats. log_z, best: the logits' log-sum-exp and the first of the largest. Returns 0; 1 without memory. */
 int gnomon_read(Model *m, const Room *room, int threads, int n, const int *token, const int *slot, const int *position,
-                int wanted_n, const int *wanted, const int *target, float *logits, float *log_z, int *best, float *log_probability) {
-    Call call = {m, room, n, wanted_n, token, slot, position, wanted, target, logits, log_z, best, log_probability, 0, 0, 0, 0};
+                int wanted_n, const int *wanted, const int *target, float *logits, float *log_z, int *best,
+                float *log_probability) {
+    Call call = {m, room, n, wanted_n, token, slot, position, wanted, target, logits, log_z, best, log_probability,
+                 0, 0, 0, 0};
     Worker workers[threads];
     pthread_t ids[threads];
     const long each = room->capacity + LANES;

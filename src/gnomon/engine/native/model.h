@@ -24,7 +24,7 @@ enum Part { QKV, OUT, GATE_UP, DOWN, HEAD, ATTENTION_NORM, MLP_NORM, Q_NORM, K_N
 
 INLINE long whole(long n, long unit) { return (n + unit - 1) / unit * unit; }
 
-/* Zeroed memory that costs nothing until it is touched; in huge pages, where the system has them. */
+/* Zeroed memory that costs nothing until it is touched; large pieces begin where a huge page can. */
 static void *memory(long bytes) {
     void *p = NULL;
     const long size = whole(bytes, bytes < HUGE_PAGE ? 64 : HUGE_PAGE);
@@ -56,7 +56,9 @@ static int open_matrix(Matrix *m, int outs, int ins, int kind) {
     *m = (Matrix){outs, ins, kind, (outs + LANES - 1) / LANES, whole(ins, GROUP), NULL, NULL};
     m->data = memory(bytes_of(m));
     m->scale = memory(scale_bytes(m));
+#if defined(MADV_HUGEPAGE) /* a row reads all weights: fewer, larger pages are found faster */
     if (m->data && bytes_of(m) >= HUGE_PAGE) madvise(m->data, (size_t)bytes_of(m), MADV_HUGEPAGE);
+#endif
     return m->data && m->scale;
 }
 
@@ -86,7 +88,9 @@ void gnomon_close(Model *m) {
     float **part = &m->stream;
     for (int i = 0; i < 9; i++) release(part[i], size[i] * 4);
     const long row = m->layers ? widest(m) : 0, n = m->shape.rows;
-    release(m->bytes.bytes, n * row * 2); release(m->bytes.scale, n * row / GROUP * 4); release(m->bytes.start, n * row / GROUP * 4);
+    release(m->bytes.bytes, n * row * 2);
+    release(m->bytes.scale, n * row / GROUP * 4);
+    release(m->bytes.start, n * row / GROUP * 4);
     for (int i = 0; m->layers && i < m->shape.depth; i++) {
         Layer *l = m->layers + i;
         Matrix *matrices[] = {&l->qkv, &l->out, &l->gate_up, &l->down};
@@ -139,7 +143,8 @@ void gnomon_put(Model *m, int part, int layer, int first, int count, const float
     Matrix *matrices[] = {&l->qkv, &l->out, &l->gate_up, &l->down, &m->head};
     float *gains[] = {l->attention_norm, l->mlp_norm, l->q_norm, l->k_norm, m->norm};
     if (part > HEAD) {
-        memcpy(gains[part - ATTENTION_NORM], values, (size_t)(part == Q_NORM || part == K_NORM ? m->shape.head_dim : m->shape.width) * 4);
+        const int size = part == Q_NORM || part == K_NORM ? m->shape.head_dim : m->shape.width;
+        memcpy(gains[part - ATTENTION_NORM], values, (size_t)size * 4);
         return;
     }
     for (long i = 0; i < count; i++) put_output(matrices[part], first + i, values + i * matrices[part]->ins);
@@ -157,7 +162,8 @@ Room *gnomon_open_room(const Model *m, int slots, int capacity) {
     Room *r = calloc(1, sizeof(Room));
     if (!r) return NULL;
     const Shape *s = &m->shape;
-    *r = (Room){slots, whole(capacity, LANES), s->kv_heads, s->head_dim, whole(s->head_dim, LANES), s->depth, NULL, NULL};
+    const long E = s->head_dim;
+    *r = (Room){slots, whole(capacity, LANES), s->kv_heads, E, whole(E, LANES), s->depth, NULL, NULL};
     const long each = r->layers * r->slots * r->kv_heads * r->capacity * 4;
     r->keys = memory(each * r->head_dim);
     r->values = memory(each * r->value_dim);
@@ -170,7 +176,9 @@ Room *gnomon_open_room(const Model *m, int slots, int capacity) {
 void gnomon_copy(const Room *r, int from, int to, int positions) {
     for (long layer = 0; layer < r->layers; layer++)
         for (long head = 0; head < r->kv_heads; head++) {
-            memcpy(keys_at(r, layer, to, head), keys_at(r, layer, from, head), (size_t)(whole(positions, LANES) * r->head_dim) * 4);
-            memcpy(values_at(r, layer, to, head), values_at(r, layer, from, head), (size_t)(positions * r->value_dim) * 4);
+            const size_t keys = (size_t)(whole(positions, LANES) * r->head_dim) * 4;
+            const size_t values = (size_t)(positions * r->value_dim) * 4;
+            memcpy(keys_at(r, layer, to, head), keys_at(r, layer, from, head), keys);
+            memcpy(values_at(r, layer, to, head), values_at(r, layer, from, head), values);
         }
 }

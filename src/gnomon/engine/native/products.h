@@ -73,7 +73,8 @@ INLINE i16 dot4(i16 sum, const uint8_t *w, int32_t x4) {
     memcpy(half, &sum, sizeof half);
     for (int i = 0; i < 2; i++) {
         const __m256i signed_w = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(w + 32 * i)), flip);
-        const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(signed_w, x)); /* at most 2 * 127 * 128 */
+        /* a pair is at most 2 * 127 * 128 */
+        const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(signed_w, x));
         half[i] = _mm256_add_epi32(half[i], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
     memcpy(&sum, half, sizeof sum);
@@ -91,7 +92,8 @@ INLINE i16 dot4(i16 sum, const uint8_t *w, int32_t x4) {
 #endif
 
 /* rows x panels outputs of a float matrix; w: the first panel, x: the first row. */
-INLINE void tile_float(const Matrix *m, long panel, const float *x, float *y, long stride, const int rows, const int panels, const int half) {
+INLINE void tile_float(const Matrix *m, long panel, const float *x, float *y, long stride, const int rows,
+                       const int panels, const int half) {
     const long ins = m->ins;
     v16 sum[SUMS];
     for (int i = 0; i < SUMS; i++) sum[i] = (v16){0};
@@ -109,7 +111,8 @@ INLINE void tile_float(const Matrix *m, long panel, const float *x, float *y, lo
 }
 
 /* sum += GROUP weights of 16 outputs times GROUP bytes, for every row and panel of a tile. */
-INLINE void dot_group(i16 *sum, const uint8_t *w, long panel_bytes, const int8_t *x, long row_bytes, const int rows, const int panels) {
+INLINE void dot_group(i16 *sum, const uint8_t *w, long panel_bytes, const int8_t *x, long row_bytes, const int rows,
+                      const int panels) {
     UNROLL for (int j = 0; j < GROUP / 4; j++)
         UNROLL for (int p = 0; p < panels; p++)
             UNROLL for (int r = 0; r < rows; r++) {
@@ -119,7 +122,8 @@ INLINE void dot_group(i16 *sum, const uint8_t *w, long panel_bytes, const int8_t
             }
 }
 
-INLINE void tile_bytes(const Matrix *m, long panel, const Bytes *b, long row, float *y, long stride, const int rows, const int panels) {
+INLINE void tile_bytes(const Matrix *m, long panel, const Bytes *b, long row, float *y, long stride, const int rows,
+                       const int panels) {
     const long padded = m->padded, groups = padded / GROUP;
     const int8_t *x = b->bytes + row * 2 * padded;
     const float *scale = b->scale + row * groups;
@@ -132,12 +136,15 @@ INLINE void tile_bytes(const Matrix *m, long panel, const Bytes *b, long row, fl
         for (int i = 0; i < SUMS / 2; i++) sum[i] = (i16){0};
         dot_group(sum, w, padded * LANES, x + 2 * g * GROUP, 2 * padded, rows, panels);
         UNROLL for (int r = 0; r < rows; r++)
-            UNROLL for (int p = 0; p < panels; p++) sum[r * panels + p] = (sum[r * panels + p] << 8) + START(start[r * groups + g]);
+            UNROLL for (int p = 0; p < panels; p++)
+                sum[r * panels + p] = (sum[r * panels + p] << 8) + START(start[r * groups + g]);
         dot_group(sum, w, padded * LANES, x + (2 * g + 1) * GROUP, 2 * padded, rows, panels);
         UNROLL for (int p = 0; p < panels; p++) {
             const v16 weight = load16(m->scale + ((panel + p) * groups + g) * LANES);
-            UNROLL for (int r = 0; r < rows; r++)
-                total[r * panels + p] += __builtin_convertvector(sum[r * panels + p], v16) * (weight * scale[r * groups + g]);
+            UNROLL for (int r = 0; r < rows; r++) {
+                const v16 whole_group = __builtin_convertvector(sum[r * panels + p], v16);
+                total[r * panels + p] += whole_group * (weight * scale[r * groups + g]);
+            }
         }
     }
     UNROLL for (int r = 0; r < rows; r++)
@@ -147,10 +154,13 @@ INLINE void tile_bytes(const Matrix *m, long panel, const Bytes *b, long row, fl
 /* Tiles of known sizes, so that their sums stay in registers. Bytes need two sums an output: fewer of them at once. */
 typedef void (*Tile)(const Matrix *, long, const float *, const Bytes *, long, float *, long);
 #define TILE_NAMED(name, what) \
-    static __attribute__((noinline)) void name(const Matrix *m, long panel, const float *x, const Bytes *b, long row, float *y, long stride) { what; }
+    static __attribute__((noinline)) void name(const Matrix *m, long panel, const float *x, const Bytes *b, long row, \
+                                               float *y, long stride) { what; }
+#define FLOATS(rows, panels, half) \
+    (void)b; tile_float(m, panel, x + row * m->ins, y + row * stride, stride, rows, panels, half)
 #define TILE_OF(rows, panels) \
-    TILE_NAMED(f32_##rows##_##panels, (void)b; tile_float(m, panel, x + row * m->ins, y + row * stride, stride, rows, panels, 0)) \
-    TILE_NAMED(bf16_##rows##_##panels, (void)b; tile_float(m, panel, x + row * m->ins, y + row * stride, stride, rows, panels, 1))
+    TILE_NAMED(f32_##rows##_##panels, FLOATS(rows, panels, 0)) \
+    TILE_NAMED(bf16_##rows##_##panels, FLOATS(rows, panels, 1))
 #define BYTES_OF(rows, panels) \
     TILE_NAMED(i8_##rows##_##panels, (void)x; tile_bytes(m, panel, b, row, y + row * stride, stride, rows, panels))
 TILE_OF(1, 1) TILE_OF(2, 1) TILE_OF(3, 1) TILE_OF(4, 1) TILE_OF(1, 8)
@@ -162,7 +172,8 @@ typedef struct { int most, panels; Tile of[9]; } Tiles;
 TILE_OF(5, 1) TILE_OF(6, 1) TILE_OF(7, 1) TILE_OF(8, 1)
 TILE_OF(1, 3) TILE_OF(2, 3) TILE_OF(3, 3) TILE_OF(4, 3) TILE_OF(5, 3) TILE_OF(6, 3) TILE_OF(7, 3) TILE_OF(8, 3)
 BYTES_OF(1, 2) BYTES_OF(2, 2) BYTES_OF(3, 2) BYTES_OF(4, 2) BYTES_OF(5, 2) BYTES_OF(6, 2)
-#define EIGHT(kind, panels) FOUR(kind, panels), kind##_5_##panels, kind##_6_##panels, kind##_7_##panels, kind##_8_##panels
+#define EIGHT(kind, panels) \
+    FOUR(kind, panels), kind##_5_##panels, kind##_6_##panels, kind##_7_##panels, kind##_8_##panels
 static const Tiles TILES[3][2] = {
     {{8, 3, {NULL, EIGHT(f32, 3)}}, {8, 1, {NULL, EIGHT(f32, 1)}}},
     {{8, 3, {NULL, EIGHT(bf16, 3)}}, {8, 1, {NULL, EIGHT(bf16, 1)}}},
@@ -174,7 +185,8 @@ static const Tiles TILES[3][2] = {SMALL(f32), SMALL(bf16), SMALL(i8)};
 static const Tile SINGLE_TILES[3] = {f32_1_8, bf16_1_8, i8_1_8};
 
 /* y[n, stride], panels first to last: W times rows x (floats) or b (bytes). */
-static void product(const Matrix *m, const float *x, const Bytes *b, float *y, long stride, int n, long first, long last) {
+static void product(const Matrix *m, const float *x, const Bytes *b, float *y, long stride, int n, long first,
+                    long last) {
     long panel = first;
     if (n == 1) /* a single row waits for memory: many panels keep many loads under way */
         for (; panel + 8 <= last; panel += 8) SINGLE_TILES[m->kind](m, panel, x, b, 0, y, stride);
