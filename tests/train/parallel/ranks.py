@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from gnomon.train.learner import FlatLearner
 from gnomon.train.parallel import learner as _learner  # noqa: F401  (once here, not in every process)
 from gnomon.train.parallel import store as _store  # noqa: F401
 from gnomon.train.parallel.world import joined, shared_by
-from gnomon.train.term import NextToken
+from gnomon.train.term import Forward, NextToken, Sum
 from gnomon.train.trainer import train
 
 
@@ -58,6 +58,29 @@ def curve(crew: Crew, plan: Plan, micro_rows: int, steps: int) -> dict[str, Any]
         learner.update(schedule.multiplier(step, plan.steps, plan.optimisation), norms[-1])
     held = {name: w.full_tensor() if crew.size > 1 else w for name, w in learner.weights().items()}
     return {"losses": losses, "norms": norms, "weights": {n: w.double().flatten().tolist() for n, w in held.items()}}
+
+
+@dataclass
+class Poisoned:
+    """Next-token prediction that is no number in the passes of this process that are named. Its name hides them."""
+
+    passes: set[int] = field(repr=False)
+    name: str = "loss_nats"
+    passed: int = field(default=0, repr=False)
+
+    def __call__(self, forward: Forward) -> Sum:
+        self.passed += 1
+        total = NextToken()(forward)
+        factor = float("nan") if self.passed in self.passes else 1.0
+        return Sum(total.value * factor, total.kind, shown=total.shown * factor)
+
+
+def poisoned(crew: Crew, plan: Plan, folder: str, passes: list[int]) -> dict[str, Any]:
+    """A run in which the last process makes a NaN."""
+    execution = replace(decide(plan), log_every=4, micro_rows=plan.batch_rows)
+    term = Poisoned(set(passes) if crew.rank == crew.size - 1 else set())
+    result = train(plan, tiny_corpus(), Path(folder), execution=execution, terms=[term], **shared_by(crew))
+    return {"result": plain(result.to_dict())}
 
 
 def run(
@@ -119,7 +142,9 @@ def coordinates(crew: Crew, width: list[int], depth: list[int], seeds: list[int]
     }
 
 
-TASKS: dict[str, Callable[..., dict[str, Any]]] = {f.__name__: f for f in (curve, run, share, different, coordinates)}
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {
+    f.__name__: f for f in (curve, run, share, different, coordinates, poisoned)
+}
 
 
 def one(rank: int, job: dict[str, Any], folder: Path) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gnomon.recipe.plan import Plan
 from gnomon.train import checkpoint as checkpoints
 
@@ -53,3 +55,25 @@ def test_a_lost_process_ends_the_others_with_the_last_checkpoint_whole(
     assert again.values[0]["result"]["notes"] == []
     assert all(bool((w == finals[1][name]).all()) for name, w in finals[0].items()), "the same bits as one left alone"
     assert again.values[0]["result"]["train_loss_nats"] == alone.values[0]["result"]["train_loss_nats"]
+
+
+@pytest.mark.slow
+def test_a_nan_of_one_process_is_a_fault_of_all_and_the_run_goes_on(
+    ranks: Any, shared_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    outcome = ranks("poisoned", 2, plan=shared_plan(steps=12), folder=str(tmp_path / "one"), passes=[5])
+    results = [value["result"] for value in outcome.values]
+    assert results[0]["status"] == results[1]["status"] == "done"
+    assert results[0]["train_loss_nats"] == results[1]["train_loss_nats"]
+    assert sum(results[0]["guards"].values()) == 1
+
+
+@pytest.mark.slow
+def test_processes_go_back_together(ranks: Any, shared_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    """Four bad steps in a row: back to the beginning, and on with the data behind them."""
+    passes = [5, 7, 9, 11]  # each is tried a second time, to find the module
+    outcome = ranks("poisoned", 2, plan=shared_plan(steps=12), folder=str(tmp_path / "one"), passes=passes)
+    results = [value["result"] for value in outcome.values]
+    assert [result["status"] for result in results] == ["done", "done"]
+    assert results[0]["train_loss_nats"] == results[1]["train_loss_nats"]
+    assert "roll back" in results[0]["guards"]
