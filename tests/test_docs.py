@@ -14,7 +14,15 @@ import pytest
 import typer
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/forecast.md", "docs/registry.md", "docs/scale.md")
+PAGES = (
+    "docs/forecast.md",
+    "docs/registry.md",
+    "docs/peers.md",
+    "docs/ladders.md",
+    "docs/scale.md",
+    "docs/autograd.md",
+    "docs/muon.md",
+)
 
 
 def commands(page: str) -> list[str]:

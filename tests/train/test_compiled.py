@@ -145,13 +145,12 @@ def test_a_compiled_run_cut_off_and_resumed_ends_bit_for_bit_alike(
 @NEEDS_COMPILER
 @pytest.mark.slow
 def test_the_coordinate_check_passes_under_compile(cache: Path) -> None:
-    """T7: the same distances as eager steps, so the same slopes; and the slopes themselves over three widths."""
-    eager, faster = (coordinates(SHAPE, 0, steps=s) for s in (steps_of(FlatLearner), steps_of(learner)))
+    """T7: the same distances as eager steps, so the same slopes; and the slopes themselves over two widths."""
+    small = replace(SHAPE, width=32)
+    eager, faster = (coordinates(small, 0, steps=s) for s in (steps_of(FlatLearner), steps_of(learner)))
     for mine, other in zip(faster, eager, strict=True):
         assert mine.change == pytest.approx(other.change, rel=1e-2), mine.module
-    slopes = width_slopes(over_width((32, 64, 128), seeds=(0, 1), steps=steps_of(learner)))
+    slopes = width_slopes(over_width((32, 128), seeds=(0, 1), steps=steps_of(learner)))
     assert abs(slopes.pop("head")) <= 0.15
     slopes.pop("embedding")
-    assert (
-        max(abs(slope) for slope in slopes.values()) <= 0.2
-    )  # two seeds of three widths; eager's bound is 0.1 on eight
+    assert max(abs(slope) for slope in slopes.values()) <= 0.2  # two seeds of two widths; eager's bound is 0.1 on 32 runs
