@@ -18,7 +18,7 @@ class Timed:
     def __init__(self, prompt, step, log):
         self.prompt, self.step, self.log = prompt, step, log
 
-    def generate(self, tokens):
+    def generate(self, tokens, show=False):
         self.log.append((self.step, tokens))
         seconds = self.prompt + self.step * (tokens - 1)
         return {"seconds": seconds, "cpu_s": 2 * seconds, "tokens": [[1] * tokens]}

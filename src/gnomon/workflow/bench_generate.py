@@ -34,11 +34,14 @@ OURS = ("int8", "float32")
 
 
 class Runner(Protocol):
-    """generate: every prompt goes on by that many greedy tokens; {"seconds", "cpu_s", "tokens": a list a prompt}."""
+    """generate: every prompt goes on by that many greedy tokens; {"seconds", "cpu_s", "tokens": a list a prompt}.
+
+    show: the tokens are asked for, which may take time that is not generation's.
+    """
 
     setting: str
 
-    def generate(self, tokens: int) -> dict[str, Any]: ...
+    def generate(self, tokens: int, show: bool = False) -> dict[str, Any]: ...
 
 
 class Endless:
@@ -64,7 +67,7 @@ class Ours:
         self._engine = open_engine(model, Endless(model.shape.vocab), options)
         self.setting, self._prompts, self._calls = "; ".join(self._engine.notes), prompts, 0
 
-    def generate(self, tokens: int) -> dict[str, Any]:
+    def generate(self, tokens: int, show: bool = False) -> dict[str, Any]:
         from gnomon.engine.protocol import GenerateRequest, SamplingOptions, Token
 
         self._calls += 1
@@ -97,8 +100,8 @@ class Peer:
         request = {"do": "open", "runner": self.name, "model": str(model), "prompts": prompts, "threads": threads}
         self.setting = self.ask(request)["setting"]
 
-    def generate(self, tokens: int) -> dict[str, Any]:
-        return self.ask({"do": "generate", "tokens": tokens})
+    def generate(self, tokens: int, show: bool = False) -> dict[str, Any]:
+        return self.ask({"do": "generate", "tokens": tokens, "show": show})
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -181,15 +184,12 @@ def measured(runners: dict[str, Runner], batch: int, tokens: int, turns: int) ->
 
     follows_float32: how far its greedy tokens go along with those of gnomon's float32 weights.
     """
-    for runner in runners.values():
-        runner.generate(2)
+    drawn = {name: runner.generate(tokens, show=True)["tokens"] for name, runner in runners.items()}
     rows: list[dict[str, dict[str, float]]] = []
-    drawn: dict[str, list[list[int]]] = {}
     for _ in range(turns):
         row = {}
         for name, runner in runners.items():
             prompt, whole = runner.generate(1), runner.generate(tokens)
-            drawn[name] = whole["tokens"]
             row[name] = {
                 f"{part}{unit}": value
                 for unit in ("seconds", "cpu_s")

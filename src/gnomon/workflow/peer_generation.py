@@ -1,8 +1,8 @@
 """What a generation peer runs in its own process and environment, where nothing of gnomon is installed.
 
 Reads a JSON object a line, answers with one. {"do": "convert", ...} writes a GGUF file in Q8_0; {"do": "open", ...}
-loads a runner; {"do": "generate", "tokens": N} lets every prompt of it go on by N greedy tokens and says how long that
-took.
+loads a runner; {"do": "generate", "tokens": N, "show": false} lets every prompt of it go on by N greedy tokens and says
+how long that took; show: which tokens, too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Transformers:
         self.setting = min(tried, key=lambda name: tried[name][0])
         self._model = tried[self.setting][1]
 
-    def generate(self, tokens: int) -> list[list[int]]:
+    def generate(self, tokens: int, show: bool = True) -> list[list[int]]:
         import torch
 
         with torch.inference_mode():
@@ -71,13 +71,14 @@ class LlamaCpp:
         self._server, self._prompts = xllamacpp.Server(given), prompts
         self.system = xllamacpp.get_system_info()
 
-    def generate(self, tokens: int) -> list[list[int]]:
+    def generate(self, tokens: int, show: bool = False) -> list[list[int]]:
+        """show: it names its tokens only beside their log-probabilities, which cost it time."""
         answers: dict[int, Any] = {}
 
         def ask(i: int) -> None:
             answer = self._server.handle_completions({
                 "prompt": self._prompts[i], "n_predict": tokens, "temperature": 0, "ignore_eos": True,
-                "cache_prompt": False, "return_tokens": True,
+                "cache_prompt": False, **({"logprobs": 1} if show else {}),
             })  # fmt: skip
             answers[i] = answer if isinstance(answer, dict) else json.loads(answer)
 
@@ -86,7 +87,9 @@ class LlamaCpp:
             thread.start()
         for thread in asking:
             thread.join()
-        return [list(answers[i].get("tokens", [])) for i in range(len(asking))]
+        if not show:
+            return []
+        return [[t["id"] for t in answers[i]["choices"][0]["logprobs"]["content"]] for i in range(len(asking))]
 
 
 RUNNERS: dict[str, Any] = {"transformers": Transformers, "llama.cpp": LlamaCpp}
@@ -128,7 +131,7 @@ def answer(request: dict[str, Any], runner: Any) -> tuple[dict[str, Any], Any]:
         runner = RUNNERS[request["runner"]](request["model"], request["prompts"], request["threads"])
         return {"setting": runner.setting, "system": getattr(runner, "system", "")}, runner
     began, spent = time.perf_counter(), time.process_time()
-    tokens = runner.generate(request["tokens"])
+    tokens = runner.generate(request["tokens"], request["show"])
     return {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - spent, "tokens": tokens}, runner
 
 
