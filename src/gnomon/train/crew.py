@@ -32,6 +32,10 @@ class Crew:
     def require_same(self, what: str, value: Any, describe: Callable[[Any, Any], str | None]) -> None:
         """Raises GnomonError when the processes do not all hold the same value. describe: how two of them differ."""
 
+    def report(self, found: str) -> str:
+        """What the processes found when each looked at its own part; the first that is no "not found"."""
+        return found
+
     def require_plan(self, plan: Plan) -> None:
         """Raises GnomonError when the processes do not all hold this plan, or cannot share it as they are arranged."""
 

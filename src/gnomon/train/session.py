@@ -97,7 +97,7 @@ class Session:
             books.learned(shown, norm)
             self.step += 1
             return verdict
-        books.guard.explain(self.step, shown, norm, lambda: first_bad_module(self.learner, rows))
+        books.guard.explain(self.step, shown, norm, lambda: self.crew.report(first_bad_module(self.learner, rows)))
         if verdict is Verdict.SKIP:
             books.add(self.step, rows)
             books.left_out(rows)
@@ -153,6 +153,10 @@ class Session:
             {*self.execution.keep_steps, *self.books.guard.needed_steps(self.step, self.store.steps(self.run_dir))},
             lambda phase: self.on_event(f"checkpoint {phase}", self.step),
         )
+
+    def close(self) -> None:
+        """Let go of weights and states. Nothing can be asked of the learner after this."""
+        del self.learner
 
     def state(self) -> dict[str, Any]:
         """All else that a checkpoint holds, as plain values."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gnomon.common.files import read_json
 from gnomon.recipe.plan import Plan
 from gnomon.train import checkpoint as checkpoints
 
@@ -61,11 +62,12 @@ def test_a_lost_process_ends_the_others_with_the_last_checkpoint_whole(
 def test_a_nan_of_one_process_is_a_fault_of_all_and_the_run_goes_on(
     ranks: Any, shared_plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
-    outcome = ranks("poisoned", 2, plan=shared_plan(steps=12), folder=str(tmp_path / "one"), passes=[5])
+    outcome = ranks("poisoned", 2, plan=shared_plan(steps=12), folder=str(tmp_path / "one"), passes=[5, 6])
     results = [value["result"] for value in outcome.values]
     assert results[0]["status"] == results[1]["status"] == "done"
     assert results[0]["train_loss_nats"] == results[1]["train_loss_nats"]
-    assert sum(results[0]["guards"].values()) == 1
+    (event,) = read_json(tmp_path / "one" / "guards.json", 1)["events"]
+    assert event["step"] == 4 and event["what"].startswith("process 1: the loss, forward")
 
 
 @pytest.mark.slow

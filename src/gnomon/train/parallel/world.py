@@ -63,6 +63,11 @@ class Processes(Crew):
                 kind = GnomonError if self.leader else Told
                 raise kind(f"process {rank} has another {what} than process 0: {words}; give all of them the same")
 
+    def report(self, found: str) -> str:
+        said = self.merged({f"process {self.rank:05d}": found})
+        words = [f"process {int(who[8:])}: {what}" for who, what in sorted(said.items())]
+        return next((line for line, what in zip(words, said.values(), strict=True) if "not found" not in what), found)
+
     def require_plan(self, plan: Plan) -> None:
         from gnomon.train.checkpoint import difference
 
@@ -75,7 +80,7 @@ class Processes(Crew):
 
         held: list[Any] = [None] * self.size
         dist.all_gather_object(held, mine, group=self.group)
-        return {key: value for part in held for key, value in sorted(part.items())}
+        return {key: value for part in held for key, value in part.items()}
 
     def agreed(self, flag: bool) -> bool:
         return any(values[0] for values in self.gathered([float(flag)]))
