@@ -54,6 +54,9 @@ def train_one(wish: Wish, home: Path, cores: int, display: Display, crew: Crew =
         raise GnomonError("train --init: it goes with a folder or recipe, --steps and --beside; the shape is given")
     if wish.beside and not wish.init:
         raise GnomonError("train --beside: it stands beside --init; --width alone trains a model from scratch")
+    from gnomon.train.device import require
+
+    require(wish.device)
     if wish.track:
         from gnomon.train.trackers import check_trackers
 
@@ -165,7 +168,6 @@ def _train(
     """
     from gnomon.train import schedule
     from gnomon.train.compiled import choose
-    from gnomon.train.device import require
     from gnomon.train.execution import decide, stored
     from gnomon.train.live import Live
     from gnomon.train.memory import require_room
@@ -177,7 +179,6 @@ def _train(
 
     keep = (schedule.decay_start(plan.steps, plan.optimisation),)  # where a branch may leave
     recorded = stored(run_folder(home, plan.run_id))
-    require(wish.device)
     device = recorded.device if recorded else wish.device
     execution = decide(plan, cores, keep_steps=keep, by_measurement=True, device=device) if cores else None
     carried = recorded or execution
