@@ -33,7 +33,7 @@ class Crew:
         """Raises GnomonError when the processes do not all hold the same value. describe: how two of them differ."""
 
     def report(self, found: str) -> str:
-        """What the processes found when each looked at its own part; the first that is no "not found"."""
+        """What the processes found when each looked at its own part: of the first that names a module."""
         return found
 
     def require_plan(self, plan: Plan) -> None:

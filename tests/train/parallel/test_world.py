@@ -67,7 +67,7 @@ def test_a_nan_of_one_process_is_a_fault_of_all_and_the_run_goes_on(
     assert results[0]["status"] == results[1]["status"] == "done"
     assert results[0]["train_loss_nats"] == results[1]["train_loss_nats"]
     (event,) = read_json(tmp_path / "one" / "guards.json", 1)["events"]
-    assert event["step"] == 4 and event["what"].startswith("process 1: the loss, forward")
+    assert event["step"] == 4 and event["what"].startswith("the loss, forward")
 
 
 @pytest.mark.slow

@@ -65,8 +65,9 @@ class Processes(Crew):
 
     def report(self, found: str) -> str:
         said = self.merged({f"process {self.rank:05d}": found})
-        words = [f"process {int(who[8:])}: {what}" for who, what in sorted(said.items())]
-        return next((line for line, what in zip(words, said.values(), strict=True) if "not found" not in what), found)
+        own = ("every module", "not found")  # said of loss and norm, which all processes share
+        named = (f"process {int(who[8:])}: {what}" for who, what in sorted(said.items()) if not _any(own, what))
+        return next(named, found)
 
     def require_plan(self, plan: Plan) -> None:
         from gnomon.train.checkpoint import difference
@@ -122,12 +123,16 @@ class Processes(Crew):
         try:
             yield
         except RuntimeError as error:
-            if not any(word in str(error).lower() for word in LOST):
+            if not _any(LOST, str(error).lower()):
                 raise
             raise JobFailed(
                 f"process {self.rank} of {self.size}: another process of this run is gone; {whole()}; "
                 "the same command goes on from there"
             ) from error
+
+
+def _any(parts: Sequence[str], text: str) -> bool:
+    return any(part in text for part in parts)
 
 
 def started() -> int:
