@@ -11,13 +11,12 @@ from gnomon.recipe.plan import Plan
 
 DIVIDED = [("data=2", 30), ("tensor=2", 12)]
 MANY = [
-    (2, "data=2"),
-    (2, "tensor=2"),
-    (4, "data=4"),
-    (4, "data=2,tensor=2"),
-    (4, "replicate=2,data=2"),
-    (4, "replicate=2,tensor=2"),
-    (4, "tensor=4"),
+    (2, "data=2", 100),
+    (4, "data=4", 100),
+    (2, "tensor=2", 50),
+    (4, "data=2,tensor=2", 30),
+    (4, "replicate=2,data=2", 30),
+    (4, "tensor=4", 20),
 ]
 
 
@@ -34,7 +33,7 @@ def compare(ranks: Any, plan: Plan, size: int, mesh: str, steps: int, micro_rows
     (alone,) = ranks("curve", 1, plan=plan, micro_rows=plan.batch_rows, steps=steps).values
     together = ranks("curve", size, mesh, plan=plan, micro_rows=micro_rows, steps=steps).values
     assert all(part["losses"] == together[0]["losses"] for part in together), "every process sees the same loss"
-    assert alone["losses"][-1] < 0.9 * alone["losses"][0], "it learns"
+    assert alone["losses"][-1] < 0.99 * alone["losses"][0], "it learns"
     return tuple(farthest(alone, together[0], what) for what in ("losses", "norms", "weights"))  # type: ignore[return-value]  # three of them
 
 
@@ -45,12 +44,12 @@ def test_two_processes_are_one_in_float64(ranks: Any, shared_plan: Callable[...,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "mesh"), MANY)
-def test_any_mesh_is_one(ranks: Any, shared_plan: Callable[..., Plan], size: int, mesh: str) -> None:
-    plan = shared_plan(dtype="float64", steps=100, depth=2)
-    loss, norm, weight = compare(ranks, plan, size, mesh, steps=100, micro_rows=1)
+@pytest.mark.parametrize(("size", "mesh", "steps"), MANY)
+def test_any_mesh_is_one(ranks: Any, shared_plan: Callable[..., Plan], size: int, mesh: str, steps: int) -> None:
+    plan = shared_plan(dtype="float64", steps=steps, depth=2)
+    loss, norm, weight = compare(ranks, plan, size, mesh, steps, micro_rows=1)
     assert loss < 1e-10 and norm < 1e-10 and weight < 1e-10
-    loss, *_ = compare(ranks, shared_plan(steps=50), size, mesh, steps=50, micro_rows=3)
+    loss, *_ = compare(ranks, shared_plan(steps=steps // 2), size, mesh, steps // 2, micro_rows=3)
     assert loss < 2e-5
 
 
@@ -60,7 +59,7 @@ def test_any_mesh_is_one(ranks: Any, shared_plan: Callable[..., Plan], size: int
     "shape", [{"tied": True}, {"kv_heads": 2}, {"qk_norm": False}, {"width": 24, "query_heads": 4}], ids=str
 )
 def test_other_shapes_too(ranks: Any, shared_plan: Callable[..., Plan], mesh: str, shape: dict[str, Any]) -> None:
-    loss, norm, weight = compare(ranks, shared_plan(dtype="float64", steps=40, **shape), 2, mesh, 40, micro_rows=2)
+    loss, norm, weight = compare(ranks, shared_plan(dtype="float64", steps=12, **shape), 2, mesh, 12, micro_rows=2)
     assert loss < 1e-10 and norm < 1e-10 and weight < 1e-10
 
 
