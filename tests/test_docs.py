@@ -22,6 +22,7 @@ PAGES = (
     "docs/scale.md",
     "docs/autograd.md",
     "docs/muon.md",
+    "docs/distributed.md",
 )
 
 
