@@ -202,3 +202,43 @@ def test_a_checkpoint_from_before_a_field_of_the_plan_existed_is_still_of_that_p
     older["steps"] = 4
     with pytest.raises(GnomonError, match="steps is 4 there and 3 here"):
         require_same_plan(plan, {"plan": older}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda w, m, s: w.update({"blocks.7.mlp.up.weight": w["norm.weight"]}), "holds blocks.7.mlp.up.weight, which"),
+        (lambda w, m, s: w.pop("head.weight"), "lacks head.weight, which this model has"),
+        (lambda w, m, s: w.update({"norm.weight": torch.ones(8)}), r"norm.weight is \[8\] there and \[16\] here"),
+        (lambda w, m, s: m.pop("second.head.weight"), "moments.safetensors: lacks second.head.weight"),
+        (lambda w, m, s: m.clear(), "holds no optimiser state; nothing can follow it"),
+    ],
+    ids=["unknown tensor", "missing tensor", "another shape", "missing moment", "no moments"],
+)
+def test_a_checkpoint_of_another_model_is_refused_by_its_first_odd_tensor(
+    corpus: Any, make_plan: MakePlan, every_step: MakeExecution, run_dir: Path, spoil: Callable[..., Any], words: str
+) -> None:
+    plan = make_plan()
+    with pytest.raises(Pulled):
+        train(plan, corpus, run_dir, execution=every_step(plan), on_event=stop_at("step", 4))
+    found = checkpoints.load(run_dir, 3)
+    spoil(found.weights, found.moments, found.state)
+    checkpoints.save(run_dir, found)
+    with pytest.raises(GnomonError, match=words) as refusal:
+        train(plan, corpus, run_dir, mode="resume")
+    assert "\n" not in str(refusal.value) and refusal.value.exit_code == 2
+
+
+def test_a_checkpoint_from_a_newer_gnomon_is_refused_and_nothing_is_lost(
+    corpus: Any, make_plan: MakePlan, every_step: MakeExecution, run_dir: Path
+) -> None:
+    plan = make_plan()
+    with pytest.raises(Pulled):
+        train(plan, corpus, run_dir, execution=every_step(plan), on_event=stop_at("step", 4))
+    for step in checkpoints.steps(run_dir):
+        state = checkpoints.step_folder(run_dir, step) / "state.json"
+        newer = f'"schema_version": {checkpoints.STATE_SCHEMA + 1}'
+        state.write_text(state.read_text().replace(f'"schema_version": {checkpoints.STATE_SCHEMA}', newer))
+    with pytest.raises(GnomonError, match=r"schema_version is 3; this gnomon reads 1–2"):
+        train(plan, corpus, run_dir, mode="resume")
+    assert checkpoints.steps(run_dir) == [2, 3]

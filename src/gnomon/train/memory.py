@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FLOAT = 4
 ROW_BLOCK, LOGITS = 512, 1 << 18  # tokens and logits that the compiled step holds at once (TOKENS, LOGITS in step.c)
 AUTOGRAD_LOGITS = 1 << 23  # that autograd holds at once (LOGITS_AT_ONCE in term.py)
+SCORED, SHORT_ROWS = "torch-ops", 512  # kernels, and rows up to which they keep attention's probabilities
 LIBRARIES = 330e6  # of Python with torch, where none is loaded to be measured
 WARMING = 60e6  # of torch and its BLAS between loading and a first step
 PAGE_AROUND = 65_536  # bytes of the corpus that come with one row: Linux maps sixteen pages around a fault
@@ -68,6 +69,7 @@ def needs(
         "gradient": float((wide + half / 2) * n),
         "optimiser states": 2.0 * wide * n,
         "compiled step's workspace" if compiled else "activations": work,
+        "freed, not given back": float(wide * n),  # the weights as they were made, before they moved into one buffer
         "writing checkpoints, examining": copy if compiled else max(0.0, copy - work),
         "corpus pages": touched,
         "held-out rows": 8.0 * held_out_tokens,
@@ -105,6 +107,8 @@ def activation_bytes(plan: Plan, execution: Execution) -> float:
     tokens = min(execution.micro_rows, plan.batch_rows) * m.context
     size = {"float64": 8, "bfloat16": 2}.get(plan.dtype, 4)
     attention = 4 * m.width + 3 * m.query_width + 4 * m.key_width
+    if execution.kernels == SCORED and m.context <= SHORT_ROWS:
+        attention += m.heads * m.context
     kept = tokens * size * m.depth * (attention + 2 * m.width + 4 * m.mlp_width)
     logits = min(tokens * m.vocab, AUTOGRAD_LOGITS)
     head = logits * (2 * size if size < FLOAT else 0) + 2 * logits * max(size, FLOAT)

@@ -232,6 +232,7 @@ def _loop(session: Session, callbacks: Sequence[Callback]) -> bool:
 def close_run(session: Session, done: bool, corpus: Corpus, evaluate: Sequence[EvalSet]) -> Result:
     """Examine the final model and write the result. done: it did not diverge."""
     result = _result(session, done)
+    session.close()  # its weights and states would lie beside the model that is examined
     if session.crew.leader:
         if done:
             model = checkpoints.load_final(session.run_dir).to(session.execution.device)
