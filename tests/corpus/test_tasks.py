@@ -37,12 +37,9 @@ def test_every_reference_solution_passes_its_own_tests(training, tested):
         assert passes(problem, problem.solution), text(problem)
 
 
-def test_the_worked_example_of_the_prompt_is_true(tested):
-    for problem in tested["unseen"]:
-        example = problem.prompt.splitlines()
-        space = {}
-        exec(problem.prompt + problem.solution, space)
-        assert repr(eval(example[2].split(">>> ")[1], space)) == example[3].strip()
+def test_prompts_and_answers_are_short(tested):
+    for problem in tested["seen"] + tested["unseen"]:
+        assert len(problem.prompt) < 200 and len(problem.tests) < 900, text(problem)
 
 
 def test_training_and_tests_share_nothing(training):
@@ -95,7 +92,7 @@ def test_constant_answers_do_not_pass(tested):
 
 
 def test_numbers_letters_and_wordings_of_tests_are_not_trained(training):
-    trained = "".join(text(p).split('"""')[1].split(">>>")[0] for p in training)
+    trained = "".join(text(p).split('"""')[1] for p in training)
     assert "Work out" not in trained and "turned round" not in trained
 
 

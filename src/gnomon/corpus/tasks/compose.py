@@ -20,6 +20,7 @@ LONGEST = 3
 PER_LENGTH = {2: 300, 3: 700}  # chains kept of each length: what a small model can meet often enough
 HELD_OUT_SHARE = 3  # one in so many
 PROBES = 24
+LONGEST_LIST = 40
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,14 @@ def _compiled(expression: str) -> CodeType:
     return compile(expression, "<chain>", "eval")
 
 
-_BUILTINS = {f.__name__: f for f in (abs, len, list, max, min, range, set, sorted, str, sum)}
+def _short_range(stop: int) -> range:
+    """range(stop) where its list is short enough to be an answer."""
+    if stop > LONGEST_LIST:
+        raise ValueError(f"a list of {stop} numbers")
+    return range(stop)
+
+
+_BUILTINS = {f.__name__: f for f in (abs, len, list, max, min, set, sorted, str, sum)} | {"range": _short_range}
 
 
 def behaviour(chain: Chain) -> str:
@@ -130,8 +138,12 @@ def _fits(pieces: tuple[Piece, ...]) -> bool:
 
 
 def _varied(does: str) -> bool:
-    """Whether it gives at least three answers (both, for yes and no), each seen more than once or twice in vain."""
-    answers = does.split("|")
+    """Whether it gives at least three answers (both, for yes and no) with either constant, and seldom fails."""
+    every = does.split("|")
+    return all(_told_apart(answers) for answers in (every[:PROBES], every[PROBES:]))
+
+
+def _told_apart(answers: list[str]) -> bool:
     kinds = set(answers) - {"None"}
-    enough = kinds == {"True", "False"} and min(answers.count(k) for k in kinds) >= PROBES // 4
-    return (enough or len(kinds) >= 4) and answers.count("None") <= PROBES // 2
+    both = kinds == {"True", "False"} and min(answers.count(k) for k in kinds) >= PROBES // 8
+    return (both or len(kinds) >= 3) and answers.count("None") <= PROBES // 2

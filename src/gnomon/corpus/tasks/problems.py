@@ -1,4 +1,4 @@
-"""Problems from chains: a prompt with one worked example, the body that solves it, and hidden tests.
+"""Problems from chains: a function with a docstring to go on from, the body that solves it, and hidden tests.
 
 Training uses trained words, numbers, letters and argument names; tests use the others, and functions whose names mean
 nothing. So the prompts and bodies of the two sides share nothing (manifest() counts), and a test asks either for a
@@ -18,9 +18,10 @@ from gnomon.corpus.tasks import pieces
 from gnomon.corpus.tasks.compose import Chain, chains, evaluate
 
 Split = Literal["seen", "unseen"]
-HIDDEN_TESTS = 5
+TESTS = 6
 ATTEMPTS = 400  # at drawing inputs that tell a chain from others
-CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
+LONGEST_ANSWER = 60  # characters
+TRAINED_NAMES, TESTED_NAMES = "fgh", "uvw"  # with a number behind: names that mean nothing
 
 
 @dataclass(frozen=True)
@@ -40,23 +41,20 @@ class Problem:
     tests: str
 
 
-def _word(rng: random.Random) -> str:
-    return "".join(rng.choice(CONSONANTS) + rng.choice(VOWELS) for _ in range(rng.randint(2, 3)))
-
-
 def _examples(expression: str, argument: str, kind: pieces.Kind, rng: random.Random) -> list[tuple[Any, Any]]:
     """Inputs with answers: as many different answers as there are (yes and no: at least two of each), no failures."""
-    wanted = HIDDEN_TESTS + 1
     seen: list[tuple[Any, Any]] = []
     for _ in range(ATTEMPTS):
         value = pieces.draw_input(kind, rng)
         answer = evaluate(expression, argument, value)
         answers = [a for _, a in seen]
         limit = 3 if isinstance(answer, bool) else 2
-        if answer is None or value in [v for v, _ in seen] or answers.count(answer) >= limit:
+        if answer is None or len(repr(answer)) > LONGEST_ANSWER or value in [v for v, _ in seen]:
+            continue
+        if answers.count(answer) >= limit:
             continue
         seen.append((value, answer))
-        if len(seen) == wanted:
+        if len(seen) == TESTS:
             return seen
     return []
 
@@ -73,20 +71,14 @@ def make(chain: Chain, seed: int, tested: bool) -> Problem | None:
     wording = tuple(
         len(p.phrasings) - 1 if tested else rng.randrange(len(p.phrasings) - 1) for p in chain.pieces
     )  # the last phrasing is never trained
-    name = _word(rng) + ("_" if tested else "") + str(rng.randint(0, 9))
+    name = rng.choice(TESTED_NAMES if tested else TRAINED_NAMES) + str(rng.randint(1, 99))
     lead = rng.choice(pieces.TESTED_LEADS if tested else pieces.TRAINED_LEADS)
     expression = chain.expression(argument, k, c)
     examples = _examples(expression, argument, chain.takes, rng)
     if not examples:
         return None
-    (shown, answer), *hidden = examples
-    prompt = (
-        f"def {name}({argument}):\n"
-        f'    """{lead} {chain.phrase(argument, k, c, wording)}.\n'
-        f"    >>> {name}({shown!r})\n    {answer!r}\n"
-        f'    """\n'
-    )
-    tests = "\n".join(f"assert {name}({value!r}) == {wanted!r}" for value, wanted in hidden)
+    prompt = f'def {name}({argument}):\n    """{lead} {chain.phrase(argument, k, c, wording)}."""\n'
+    tests = "\n".join(f"assert {name}({value!r}) == {wanted!r}" for value, wanted in examples)
     split = "unseen" if chain.held_out else "seen"
     return Problem(f"{chain.name}/{seed}", chain.name, count, split, name, prompt, f"    return {expression}", tests)
 
