@@ -185,7 +185,7 @@ def test_room_counts_whole_workers_on_living_nodes():
         room(nodes, 8)
 
 
-@pytest.mark.parametrize("name", ["slurm", "ray:", "Ray", "", "local:2"])
+@pytest.mark.parametrize("name", ["slurm", "ray:", "Ray", "", "local:2", "ray://head:10001"])
 def test_an_executor_that_is_none_is_named(tmp_path, name):
     with pytest.raises(GnomonError, match="give local, ray, ray:auto"):
         executor_for(name, tmp_path, tmp_path, 1)

@@ -14,9 +14,7 @@ Home = Annotated[Path, typer.Option("--home", envvar="GNOMON_HOME", help="Where 
 Cores = Annotated[int, typer.Option("--cores", min=0, help="Cores to use; 0 is all this process may use.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result for machines to this file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, as key=value.", metavar="[KEY=VALUE]...")]
-Executor = Annotated[
-    str, typer.Option("--executor", help="Who does the runs: local, ray, ray:auto, ray:HOST:6379, ray://HOST:10001.")
-]
+Executor = Annotated[str, typer.Option("--executor", help="Who does the runs: local, ray, ray:auto, ray:HOST:6379.")]
 Track = Annotated[
     list[str] | None,
     typer.Option("--track", help="Show the learning curve in tensorboard, wandb or mlflow too. May be given again."),

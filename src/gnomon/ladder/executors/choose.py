@@ -20,8 +20,8 @@ class Executor(Protocol):
 def check(name: str) -> None:
     """Raises GnomonError when no executor is called so, or the one that is needs a package that is not here."""
     kind, colon, address = name.partition(":")
-    if name != "local" and (kind != "ray" or (colon and not address)):
-        raise GnomonError(f"--executor {name}: give local, ray, ray:auto, ray:HOST:6379 or ray://HOST:10001")
+    if name != "local" and (kind != "ray" or (colon and not address) or address.startswith("//")):
+        raise GnomonError(f"--executor {name}: give local, ray, ray:auto or ray:HOST:6379")
     if kind == "ray" and importlib.util.find_spec("ray") is None:
         raise GnomonError("ray is not installed, so there is no ray executor; pip install 'gnomon[ray]'")
 
@@ -29,8 +29,8 @@ def check(name: str) -> None:
 def executor_for(name: str, home: Path, corpus: Path, processes: int) -> Executor:
     """The executor of that name. home: where runs live. corpus: an opened corpus' folder. processes: on this machine.
 
-    `ray` is the cluster of RAY_ADDRESS, or one that is started here. `ray:auto` and `ray:HOST:6379` are the cluster
-    that this machine belongs to, `ray://HOST:10001` one that is reached from outside. Raises GnomonError on others.
+    `ray` is the cluster of RAY_ADDRESS, or one that is started here; `ray:auto` and `ray:HOST:6379` are the cluster
+    that this machine belongs to. Raises GnomonError on others.
     """
     check(name)
     if name == "local":
@@ -40,4 +40,4 @@ def executor_for(name: str, home: Path, corpus: Path, processes: int) -> Executo
     from gnomon.ladder.executors.ray import RayExecutor
 
     address = name.removeprefix("ray").removeprefix(":")
-    return RayExecutor(home, corpus, processes, name if address.startswith("//") else address)
+    return RayExecutor(home, corpus, processes, address)

@@ -142,7 +142,7 @@ class RayExecutor:
     """Runs jobs on a Ray cluster. home: a folder that all nodes share. corpus: the folder of an opened corpus.
 
     processes: cores of the cluster that is started on this machine where there is none. address: what ray.init takes
-    ("auto", "HOST:6379", "ray://HOST:10001"); "" is RAY_ADDRESS where it is set, else a cluster on this machine.
+    ("auto", "HOST:6379"); "" is RAY_ADDRESS where it is set, else a cluster on this machine.
     retries: new starts of one run whose worker or node died.
     """
 
