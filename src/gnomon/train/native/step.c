@@ -15,12 +15,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "kernels.h"
 #include "product.h"
 #include "attention.h"
 
 #define TOKENS 512 /* at a time, in whole rows: what a block keeps of them then lies in the second and third cache */
+#define HUGE_PAGE (2 << 20)
 #define LOGITS (1 << 18) /* at a time: 1 MiB, so that the head's way there and back stays in the cache */
 
 typedef void (*gemm_t)(const char *, const char *, const int *, const int *, const int *, const float *, const void *,
@@ -97,7 +99,11 @@ static void linear_weight(const Engine *e, Workspace *s, const float *dy, const 
 static void *room(Workspace *s, long count) {
     void *p = NULL;
     const size_t size = (size_t)(count * 4 + 127) / 64 * 64; /* whole vectors may be read at the end */
-    if (posix_memalign(&p, 64, size)) return NULL;
+    const int big = size >= HUGE_PAGE / 2;
+    if (posix_memalign(&p, big ? HUGE_PAGE : 64, size)) return NULL;
+#ifdef MADV_HUGEPAGE
+    if (big) madvise(p, size, MADV_HUGEPAGE); /* a wish: heads are read line by line, each from another small page */
+#endif
     memset(p, 0, size);
     s->owned[s->owned_count++] = p;
     return p;
