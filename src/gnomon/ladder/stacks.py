@@ -2,7 +2,7 @@
 
 The compiled step makes a small run two to three times as fast as a stack does, so stacks are for machines without a C
 compiler and for types that the compiled step does not know. There a stack takes between a half and three quarters of
-the eager time, until products outgrow what is between them (docs/engine-ladder.md has the table).
+the eager time, until products outgrow what is between them (docs/ladders.md has the table).
 """
 
 from __future__ import annotations
