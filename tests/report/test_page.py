@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gnomon.common.errors import GnomonError
-from gnomon.report import Answer, Finding, ReportData, Sample, read_report, render, save_report, write_report
+from gnomon.report import Answer, Finding, GuardRow, ReportData, Sample, read_report, render, save_report, write_report
 from gnomon.report import words as say
 from gnomon.report.page import figures
 
@@ -126,6 +126,15 @@ def test_what_is_missing_leaves_no_hole(report_of) -> None:
     bare = ReportData(full.title, full.created, full.target, full.rungs[:1], full.forecasts[:1])
     text = Page(render(bare)).text
     assert "The same prompt" not in text and "The text" not in text and "None" not in text and "nan" not in text
+
+
+def test_what_the_guards_saw_stands_in_a_table(report: ReportData) -> None:
+    def text_of(guards: tuple[GuardRow, ...] | None) -> str:
+        return " ".join(Page(render(dataclasses.replace(report, guards=guards))).text.split())
+
+    assert "What the guards saw" not in text_of(None) and "no step of" in text_of(())
+    text = text_of((GuardRow("spike", 3, 1), GuardRow("norm", 12, 0)))
+    assert "loss spikes, not learned from 3 1" in text and "above the usual norm (alarm) 12 0" in text
 
 
 def test_a_report_survives_its_json(report: ReportData, tmp_path: Path) -> None:

@@ -123,6 +123,15 @@ class Command:
 
 
 @dataclass(frozen=True)
+class GuardRow:
+    """How often the trainer's guards saw one kind of fault: in all rungs, and in the target."""
+
+    kind: str
+    rungs: int
+    target: int
+
+
+@dataclass(frozen=True)
 class RegistryView:
     """What the registry says. anchor: the outside witness in words, '' when there is none (self-attested).
 
@@ -145,7 +154,8 @@ class ReportData:
     """The whole report. forecasts: the first is the headline. law: the curve of the first, (FLOPs, interval).
 
     corpus: the corpus card (see corpus.py for what is shown). machine: (name, value) pairs. other_compute: FLOPs spent
-    before registration on anything but the rungs. shares: cause -> share of the first forecast's variance.
+    before registration on anything but the rungs. shares: cause -> share of the first forecast's variance. guards: what
+    they saw; None for runs from before there were any.
     """
 
     title: str
@@ -166,6 +176,7 @@ class ReportData:
     registry: RegistryView = RegistryView()
     findings: tuple[Finding, ...] = ()
     commands: tuple[Command, ...] = ()
+    guards: tuple[GuardRow, ...] | None = None
     subtitle: str = ""
 
     @property

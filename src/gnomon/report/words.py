@@ -185,3 +185,19 @@ def one_line(data: ReportData) -> str:
     """The report's description, for search results and shared links."""
     small, size = len(data.trained_rungs), count(data.target.parameters)
     return f"{small} small models, one forecast, one target of {size} parameters: {verdict(data).headline}"
+
+
+GUARDS = {
+    "spike": "loss spikes, not learned from",
+    "roll back": "returns to an earlier step, the data between left out",
+    "gave way": "high losses that stayed and were accepted",
+    "not a number": "gradients that were no numbers",
+    "norm": "gradients far above the usual norm (alarm)",
+    "repeated batch": "batches that came again (alarm)",
+    "constant rows": "batches of one token over and over (alarm)",
+}
+
+
+def guard(kind: str) -> str:
+    """What the trainer's guards call a fault, in a reader's words."""
+    return GUARDS.get(kind, kind)

@@ -20,6 +20,7 @@ from gnomon.figures import Interval, IsoflopBudget, LearningCurve
 from gnomon.forecast import Fit, Forecast, fit
 from gnomon.forecast.table import RunTable
 from gnomon.ladder.jobs import run_folder
+from gnomon.ladder.table import read_result
 from gnomon.registry import Entry, attestation
 from gnomon.report import data as view
 from gnomon.report.page import write_report
@@ -103,6 +104,7 @@ def gather(study: Study, entry: Entry, result: dict[str, Any]) -> view.ReportDat
         other_compute=sum(v for k, v in entry.body["compute_before_registration"].items() if k == "tuning"),
         registry=_registry(g),
         findings=tuple(view.Finding("warning", line) for line in entry.body["warnings"]),
+        guards=_guards(g),
         commands=_commands(g),
     )
 
@@ -276,6 +278,22 @@ def _costs(g: _Gathered) -> tuple[view.Cost, ...]:
         view.Cost("ladder, core time", f"{seconds / 60:.1f} minutes", f"{len(g.table)} runs of one thread"),
         view.Cost("target", f"{target:.3g} FLOPs", f"{g.result['seconds'] / 60:.1f} minutes on {g.study.cores} cores"),
     )
+
+
+def _guards(g: _Gathered) -> tuple[view.GuardRow, ...] | None:
+    """What the guards of rungs and target counted; None where a run is from before there were any."""
+    target = g.result["run_id"]
+    counts = [(r.run_id, (read_result(run_folder(g.study.home, r.run_id)) or {}).get("guards")) for r in _rungs(g)]
+    counts.append((target, g.result.get("guards")))
+    if any(seen is None for _, seen in counts):
+        return None
+    kinds = dict.fromkeys(kind for _, seen in counts for kind in seen or {})
+    rows = []
+    for kind in kinds:
+        totals = {here: sum((seen or {}).get(kind, 0) for run, seen in counts if (run == target) == here)
+                  for here in (False, True)}  # fmt: skip
+        rows.append(view.GuardRow(kind, totals[False], totals[True]))
+    return tuple(rows)
 
 
 def _registry(g: _Gathered) -> view.RegistryView:
