@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import json
 import os
+import resource
 import sys
 import tempfile
 from collections.abc import Callable
@@ -84,12 +85,13 @@ def poisoned(crew: Crew, plan: Plan, folder: str, passes: list[int]) -> dict[str
 
 
 def run(
-    crew: Crew, plan: Plan, folder: str, *, micro_rows: int = 3, stop_after: int = 0, die: str = "", evaluate: int = 0,
-    keep_steps: tuple[int, ...] = (), every_s: float = 0.0,
+    crew: Crew, plan: Plan, folder: str, *, micro_rows: int = 3, stop_after: int = 0, die: str = "", full: str = "",
+    evaluate: int = 0, keep_steps: tuple[int, ...] = (), every_s: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
     """A run of the trainer itself. stop_after: as if somebody pressed Ctrl-C after the checkpoint of that step.
 
-    die: "RANK WHAT STEP": that process kills itself as that happens. evaluate: held-out rows to examine it on.
+    die: "RANK WHAT STEP": that process kills itself as that happens. full: from there on it can write no more than
+    20 kB into a file (the curve fits, shards do not). evaluate: held-out rows to examine it on.
     """
     corpus = tiny_corpus()
     execution = replace(
@@ -101,6 +103,8 @@ def run(
         heard.append(f"{what} {step}")
         if die == f"{crew.rank} {what} {step}":
             os.kill(os.getpid(), 9)
+        if full == f"{crew.rank} {what} {step}":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
         if stop_after and f"{what} {step}" == f"checkpoint end {stop_after}":
             raise KeyboardInterrupt
 

@@ -87,3 +87,19 @@ def test_one_two_four_one(ranks: Any, shared_plan: Callable[..., Plan], tmp_path
     stations = [(4, "data=4", 5), (2, "tensor=2", 10), (4, "replicate=2,data=2", 0)]
     journey(ranks, plan, tmp_path / "again", stations)
     assert farthest(finals(tmp_path / "alone", 16), finals(tmp_path / "again", 16)) < limit
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_cannot_write_ends_the_run_in_one_line_with_the_last_checkpoint_whole(
+    ranks: Any, shared_plan: Callable[..., Plan], tmp_path: Path, rank: int
+) -> None:
+    plan, folder = shared_plan(steps=6), tmp_path / "one"
+    outcome = ranks("run", 2, plan=plan, folder=str(folder), full=f"{rank} step 4")
+    assert outcome.codes == [1, 1]
+    assert [outcome.answers[r]["kind"] for r in (0, 1)] == ["JobFailed", "Told"]
+    assert "the checkpoint of step 3 is whole; free some space and resume" in outcome.error(0)
+    assert "\n" not in outcome.error(0)
+    assert checkpoints.steps(folder)[-1] == 3 and checkpoints.load(folder, 3).moments
+    journey(ranks, plan, folder, [(2, "data=2", 0)])
+    assert not list((folder / "checkpoint").glob("*.tmp"))
