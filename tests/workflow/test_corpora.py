@@ -35,7 +35,7 @@ def test_without_a_name_the_marks_are_counted(home) -> None:
 def test_a_document_is_explained_with_what_it_copies_and_the_text(home) -> None:
     lines = "\n".join(explain_lines(home, "alike", "", ""))
     assert "alike.txt: left out, near copy" in lines and "of 04.txt" in lines
-    assert "of their word 5-grams, for one: 'line 4 0 of document 0" in lines
+    assert "of their word 5-grams, for one: 'line 4 25 of document 100'" in lines
     lines = "\n".join(explain_lines(home, "same.txt", "", ""))
     assert "left out, exact copy" in lines and "which begin: 'line 4 0 of document 0" in lines
     assert "kept, in " in "\n".join(explain_lines(home, "07", "", ""))

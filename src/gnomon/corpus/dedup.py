@@ -30,7 +30,7 @@ MEMORY_BYTES = 1 << 30  # that the search may hold beside the list of documents
 KEY_BYTES = 48  # held for each key while a band is searched: key, place, order, bucket
 MEMBER_BYTES = 40  # for each shared key while documents are resolved: place, bucket, order
 STATE_BYTES = 28  # that stay for each shared key: where its bucket begins, and the kept documents in it
-LOOKED_AT = 1024  # bytes of a text that mostly have something to quote
+LONG_LINE = 24  # bytes
 QUOTED = 160  # characters of matched text in a mark
 EXACT, NEAR = "exact copy", "near copy"
 
@@ -213,9 +213,17 @@ class _Search:
         for candidate in np.asarray(candidates)[estimates >= self.threshold - SLACK].tolist():
             share = jaccard(self._shingles(place), self._shingles(candidate))
             if share >= self.threshold:
-                text = self.spool.read(self.entries[place])
-                return _Match(candidate, share, common_text(self.hasher, text, self._shingles(candidate)))
+                return _Match(candidate, share, self._quote(place, candidate))
         return None
+
+    def _quote(self, place: int, original: int) -> str:
+        """Text that both have: a line where they share a long one, which is quickly seen, else a run of words."""
+        text = self.spool.read(self.entries[place])
+        lines = set(self.spool.read(self.entries[original]).splitlines())
+        line = max((line for line in text.splitlines() if line in lines), key=len, default=b"").strip()
+        if len(line) >= LONG_LINE:
+            return line.decode(errors="replace")[:QUOTED]
+        return common_text(self.hasher, text, self._shingles(original))
 
     def _shingles(self, place: int) -> NDArray[np.uint64]:
         if place not in self._cache:
@@ -267,12 +275,7 @@ def jaccard(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float:
 
 
 def common_text(hasher: WordHasher, text: bytes, known: NDArray[np.uint64], gram: int = SHINGLE) -> str:
-    """The longest run of text's words whose grams are all known (sorted), or its beginning; "" when none is.
-
-    Where the first kilobyte has such a run, the rest is not looked at.
-    """
-    if len(text) > LOOKED_AT and (found := common_text(hasher, text[:LOOKED_AT], known, gram)):
-        return found
+    """The longest run of text's words whose grams are all known (sorted), or its beginning; "" when none is."""
     words, starts = hasher.words(text)
     grams = gram_hashes(words, min(gram, max(1, len(words))))  # a shorter text is one gram
     if not len(grams) or not len(known):

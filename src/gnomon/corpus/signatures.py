@@ -139,13 +139,13 @@ class Signatures:
 
     def alike(self, place: int, others: Sequence[int]) -> NDArray[np.float64]:
         """Estimated Jaccard similarity of a document with each of others: float64 [len(others)]."""
-        mine = self._row(place)
-        return np.array([(self._row(other) == mine).mean() for other in others])
+        rows = np.frombuffer(b"".join(map(self._row, (place, *others))), np.uint32).reshape(-1, HASHES)
+        found: NDArray[np.float64] = (rows[1:] == rows[0]).mean(axis=1)
+        return found
 
-    def _row(self, place: int) -> NDArray[np.uint32]:
+    def _row(self, place: int) -> bytes:
         part = bisect.bisect_right(self._firsts, place) - 1
-        size = 4 * HASHES
-        return np.frombuffer(os.pread(self._rows[part].fileno(), size, size * (place - self._firsts[part])), np.uint32)
+        return os.pread(self._rows[part].fileno(), 4 * HASHES, 4 * HASHES * (place - self._firsts[part]))
 
     def band(self, band: int, share: int = 0, shares: int = 1) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """(keys, places) of one band, of the documents whose key falls into one of `shares` equal ranges of keys."""
