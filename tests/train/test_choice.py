@@ -8,7 +8,7 @@ import pytest
 
 from gnomon.train import choice
 from gnomon.train.choice import Way, best, fastest, measure, measured, possible, recalled, remember, shape_class
-from gnomon.train.execution import decide
+from gnomon.train.execution import AUTOGRAD, decide
 from gnomon.workflow.bench_train import bench_plan
 
 PLAN = bench_plan(32, depth=1, context=16, batch_tokens=64)
@@ -43,11 +43,19 @@ def test_a_class_is_measured_once_and_its_neighbours_share_it(monkeypatch):
     assert not recalled(plan, 2) and not recalled(bench_plan(64, depth=1, context=16), 1)
 
 
+def test_a_damaged_cache_stops_nothing_and_is_written_anew():
+    remember(PLAN, 1, {TORCH: 1.0})
+    choice._path().write_text('{"schema_version": 1, "choi')
+    assert recalled(PLAN, 1) == {}
+    remember(PLAN, 1, {TORCH: 1.0})
+    assert recalled(PLAN, 1) == {TORCH: 1.0}
+
+
 @pytest.mark.skipif(NATIVE not in possible(PLAN), reason="no compiled step here")
 def test_an_execution_takes_the_kernels_that_were_measured_fastest_when_asked():
     assert decide(PLAN, by_measurement=True).kernels.startswith("native")  # nothing measured yet
     remember(PLAN, 1, {NATIVE: 2.0, TORCH: 1.0})
-    assert decide(PLAN, by_measurement=True).kernels == "torch"
+    assert decide(PLAN, by_measurement=True).kernels == AUTOGRAD
     assert decide(PLAN).kernels.startswith("native")
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gnomon.common.errors import GnomonError
 from gnomon.common.files import read_json, write_json
 from gnomon.common.hashing import content_hash
 from gnomon.model.ops import ops_named
@@ -177,9 +178,12 @@ def _path() -> Path:
 
 
 def _choices() -> dict[str, Any]:
-    path = _path()
-    choices: dict[str, Any] = read_json(path, CHOICES_SCHEMA)["choices"] if path.exists() else {}
-    return choices
+    """All that was measured. A damaged cache, or a newer gnomon's, counts as empty: it can be measured again."""
+    try:
+        found: dict[str, Any] = read_json(_path(), CHOICES_SCHEMA)["choices"] if _path().exists() else {}
+    except (GnomonError, KeyError, TypeError):
+        return {}
+    return found
 
 
 def _key(plan: Plan, threads: int) -> str:

@@ -42,7 +42,7 @@ def step_gradient(
 
 
 class CompiledGradient:
-    """One call into compiled code a micro-batch: next-token prediction in fp32."""
+    """One call into compiled code a micro-batch: next-token prediction, with products in fp32 or bf16."""
 
     def __init__(self, model: Transformer, weights: FlatWeights, term: NextToken, execution: Execution) -> None:
         self.weights, self.z_loss, self.micro_rows = weights, term.z_loss, execution.micro_rows
