@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gnomon.recipe.plan import NUMERICS_VERSION, Plan
-from gnomon.train.execution import decide
+from gnomon.train.execution import AUTOGRAD, decide
 from gnomon.train.metrics import METRICS_FILE, read_metrics
 from gnomon.train.trainer import train
 
@@ -26,7 +26,7 @@ GOLDEN = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kernels", ["torch", "compiled"])
+@pytest.mark.parametrize("kernels", ["torch", "torch-ops", "compiled"])
 def test_the_losses_are_those_that_were_written_down(
     corpus: Any, make_plan: Callable[..., Plan], tmp_path: Path, kernels: str
 ) -> None:
@@ -36,9 +36,9 @@ def test_the_losses_are_those_that_were_written_down(
         z_loss=1e-3, clip=0.5,
     )  # fmt: skip
     execution = replace(decide(plan), log_every=1, micro_rows=4)
-    if kernels == "torch":
-        execution = replace(execution, kernels="torch")
-    elif execution.kernels == "torch":
+    if kernels != "compiled":
+        execution = replace(execution, kernels=kernels)
+    elif execution.kernels == AUTOGRAD:
         pytest.skip("no compiled step on this machine")
     train(plan, corpus, tmp_path, execution=execution)
     losses = [round(row["loss_nats"], 6) for row in read_metrics(tmp_path / METRICS_FILE)]

@@ -137,4 +137,9 @@ class FlatLearner:
         return as_written(gradient) if self.execution.kernels == COMPILED else gradient
 
     def probe(self) -> Transformer:
-        return self.model
+        if self.execution.kernels != COMPILED:
+            return self.model
+        twin = Transformer(self.plan.shape).to(self.flat.compute.dtype)  # as it is written, on the same weights
+        for name, weight in self.flat.views(self.flat.compute).items():
+            twin.get_parameter(name).data = weight
+        return twin.to(self.flat.compute.device)
