@@ -23,6 +23,7 @@ PAGES = (
     "docs/autograd.md",
     "docs/muon.md",
     "docs/distributed.md",
+    "docs/safety.md",
 )
 
 

@@ -124,6 +124,7 @@ class Family:
             decay_shape=recipe.decay_shape,
             clip=recipe.clip,
             z_loss=recipe.z_loss,
+            spike_sigmas=recipe.spike_sigmas,
             **muon,
         )
 

@@ -166,6 +166,7 @@ class FamilyRecipe(Value):
     optimiser: Literal["adamw", "muon"] = Field("adamw", json_schema_extra=LATER)  # of the matrices of the blocks
     muon_rate: float = Field(0.005, gt=0, json_schema_extra=LATER)  # h0 of Muon's updates
     muon_momentum: float = Field(0.95, ge=0, lt=1, json_schema_extra=LATER)
+    spike_sigmas: float = Field(6.0, ge=0, json_schema_extra=LATER)  # what the guard calls a spike; 0: learn from all
 
 
 class Budget(Value):
