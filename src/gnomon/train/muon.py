@@ -94,7 +94,7 @@ class MuonTwin(Muon):
 
 
 class _Matrices:
-    """The matrices of a group. update: a flat buffer of the group's size, in which matrices are views [fan_out, fan_in].
+    """The matrices of a group: views [fan_out, fan_in] of update, a flat buffer of the group's size.
 
     batches: those views, no taller than wide (others are turned), equal shapes together, with their scales [K, 1, 1].
     """
