@@ -14,9 +14,12 @@ T = TypeVar("T")
 
 
 class Crew:
-    """This process is alone. leader: it writes the run's files, prints and examines. mesh: of many, in words."""
+    """This process is alone. leader: it writes the run's files, prints and examines. mesh: of many, in words.
 
-    rank, size, leader, mesh = 0, 1, True, ""
+    told: the leader has told the others of a job.
+    """
+
+    rank, size, leader, mesh, told = 0, 1, True, "", False
 
     def agreed(self, flag: bool) -> bool:
         """Whether any process says so."""
@@ -40,7 +43,7 @@ class Crew:
         """Raises GnomonError when the processes do not all hold this plan, or cannot share it as they are arranged."""
 
     def tell(self, job: dict[str, Any] | None) -> None:
-        """Say what is to be trained to processes that wait to be told, once; None: nothing."""
+        """Say what is to be trained to processes that wait to be told; None: nothing more."""
 
     @contextmanager
     def hold(self, path: Path, what: str) -> Iterator[None]:

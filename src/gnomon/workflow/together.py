@@ -32,9 +32,13 @@ def train_together(wish: Wish, home: Path, cores: int, display: Display, mesh: s
             _follow(crew)
             return ""
         try:
-            return train_one(wish, home, here, display, crew)
-        finally:
-            crew.tell(None)
+            line = train_one(wish, home, here, display, crew)
+        except BaseException:
+            if not crew.told:  # afterwards they fail as the leader does
+                crew.tell(None)
+            raise
+        crew.tell(None)
+        return line
 
 
 def _difference(mine: list[str], theirs: list[str]) -> str | None:
@@ -46,8 +50,11 @@ def _follow(crew: Processes) -> None:
     from gnomon.corpus.shards import Corpus
     from gnomon.train.trainer import train
 
-    job = crew.hear()
-    if job is not None:
+    while True:
+        with crew.watched(lambda: "it was not at work on one"):
+            job = crew.hear()
+        if job is None:
+            return
         try:
             train(job.pop("plan"), Corpus.open(job.pop("corpus")), job.pop("run_dir"), **job, **shared_by(crew))
         except KeyboardInterrupt:

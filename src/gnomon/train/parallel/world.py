@@ -28,7 +28,6 @@ class Processes(Crew):
 
     def __init__(self, rank: int, size: int, mesh: Mesh, group: Any) -> None:
         self.rank, self.size, self.leader, self.mesh, self.group = rank, size, rank == 0, str(mesh), group
-        self._told = False
 
     def _broadcast(self, value: Any) -> Any:
         import torch
@@ -100,9 +99,8 @@ class Processes(Crew):
         return [part.tolist() for part in held]
 
     def tell(self, job: dict[str, Any] | None) -> None:
-        if not self._told:
-            self._told = True
-            self._broadcast(job)
+        self.told = True
+        self._broadcast(job)
 
     def hear(self) -> dict[str, Any] | None:
         """What the leader tells; None when there is nothing to do."""
