@@ -24,6 +24,7 @@ PAGES = (
     "docs/muon.md",
     "docs/distributed.md",
     "docs/safety.md",
+    "docs/engine.md",
 )
 
 
