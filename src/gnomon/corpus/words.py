@@ -40,13 +40,13 @@ class WordHasher:
 
     def __init__(self) -> None:
         self._values = _values()
+        self._inside = self._values > 0
         self._powers, self._inverses = (np.zeros(0, dtype=np.uint64),) * 2
 
     def words(self, data: bytes) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """(hash of each word uint64 [n], byte at which it starts int64 [n])."""
         raw = np.frombuffer(data, dtype=np.uint8)
-        values = self._values[raw]
-        inside = values > 0
+        inside = self._inside[raw]
         begins = inside.copy()
         begins[1:] &= ~inside[:-1]
         ideograph = (raw >= 0xE3) & (raw <= 0xED)  # the first byte of kana, CJK ideographs and Hangul in UTF-8
@@ -58,7 +58,9 @@ class WordHasher:
             return np.zeros(0, dtype=np.uint64), starts
         # Sums of value * BASE^place over the whole text; a word's is the difference of two, moved back to its start.
         powers, inverses = self._tables(len(raw))
-        sums = np.cumsum(values * powers, dtype=np.uint64)
+        sums = self._values[raw]
+        np.multiply(sums, powers, out=sums)  # in place: fresh pages cost more than the arithmetic
+        np.cumsum(sums, out=sums)
         before = np.where(starts > 0, sums[starts - 1], np.uint64(0))
         until = np.append(before[1:], sums[-1:])  # what separates words adds nothing
         return mix((until - before) * inverses[starts]), starts
