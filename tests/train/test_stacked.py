@@ -86,6 +86,18 @@ def test_a_stacked_run_equals_the_same_run_alone(
             torch.testing.assert_close(ours[name], weight, atol=tolerance, rtol=tolerance)
 
 
+def test_a_stack_in_bf16_keeps_fp32_masters_and_stays_near_its_twin(
+    corpus: Any, make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plans = [make_plan(seed=seed, dtype="bfloat16") for seed in (1, 2)]
+    outcomes = stack(plans, corpus, tmp_path / "together")
+    for plan in plans:
+        alone = replace(decide(plan), kernels="torch", log_every=2)
+        expected = train(plan, corpus, tmp_path / "alone" / plan.run_id, execution=alone)
+        assert outcomes[plan.run_id].train_loss_nats == pytest.approx(expected.train_loss_nats, abs=5e-3)
+        assert all(weight.dtype == torch.float32 for weight in weights_of(tmp_path / "together" / plan.run_id).values())
+
+
 def test_what_a_run_computes_does_not_depend_on_its_neighbours(
     corpus: Any, make_plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
