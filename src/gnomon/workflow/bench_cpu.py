@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PROBE_ROUNDS = 3  # child processes with each allocator setting, taking turns
 PROBE_STEPS = 6
 PINNED_TURNS = 9
-WORTH = 1.02  # a setting that gains less than this is not worth having
+WORTH = 1.05  # a setting that gains less than this is not worth having
 
 
 def plans_of(widths: Sequence[int], recipe_name: str) -> list[Plan]:
