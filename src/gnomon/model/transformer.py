@@ -122,14 +122,17 @@ class Transformer(nn.Module):
     def __init__(self, shape: ModelShape, ops: Ops = PLAIN) -> None:
         super().__init__()
         self.shape, self.ops = shape, ops
-        self.embedding = nn.Embedding(shape.vocab, shape.width)
+        # On the meta device there are no numbers, and to ask for some would load torch's compiler, seconds of it.
+        unset = torch.empty(shape.vocab, shape.width)
+        self.embedding = nn.Embedding(shape.vocab, shape.width, _weight=unset if unset.is_meta else None)
         self.blocks = nn.ModuleList(Block(shape, ops) for _ in range(shape.depth))
         self.norm = Gain(shape.width, shape.norm_eps, ops)
         self.head: nn.Linear | TiedHead = (
             TiedHead(self.embedding) if shape.tied else nn.Linear(shape.width, shape.vocab, bias=False)
         )
         # Kept as integers: model.to(torch.bfloat16) must not round the angles of far positions.
-        table = rotary_table(shape.context, shape.head_dim, shape.rope_base)
+        size = (shape.context, shape.head_dim // 2, 2)
+        table = torch.empty(size) if unset.is_meta else rotary_table(shape.context, shape.head_dim, shape.rope_base)
         self.register_buffer("rotary_bits", table.view(torch.int32), persistent=False)
 
     @classmethod
