@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +15,9 @@ from gnomon.common.errors import GnomonError
 from gnomon.common.files import read_json
 from gnomon.recipe.plan import Plan
 from gnomon.train import checkpoint as checkpoints
-from gnomon.train.metrics import METRICS_FILE, read_metrics
 from gnomon.train.result import RESULT_FILE
 from gnomon.train.trainer import train
-from gnomon.workflow.drill import WRITING, Death, Drill, Host, drill_lines
+from gnomon.workflow.drill import Drill, Host, drill_lines
 
 
 @pytest.fixture(scope="module")
@@ -29,37 +27,9 @@ def killable() -> Iterator[Host]:
     assert host.process.returncode == 0
 
 
-def campaign(killable: Host, tmp_path: Path, dtype: str, kills: int, often: bool) -> list[Death]:
-    """Kill a run at random points, finish it, compare it with one left alone. often: a checkpoint after every step."""
-    steps = 3 * kills
-    job = {
-        "dtype": dtype,
-        "steps": steps,
-        "mode": "auto",
-        "every_s": 0.0 if often else 3600.0,
-        "keep_steps": [] if often else list(range(3, steps, 3)),
-    }
-    chance = random.Random(f"{dtype}{kills}{often}")
-    deaths = []
-    for i in range(kills):
-        events = chance.randint(2, 16)
-        deaths.append(killable.kill_after({**job, "folder": str(tmp_path / "killed")}, events, instantly=i % 3 < 2))
-    for name in ("killed", "alone"):
-        assert killable.to_the_end({**job, "folder": str(tmp_path / name)}) == 0
-    killed, alone = (checkpoints.load(tmp_path / name, steps) for name in ("killed", "alone"))
-    assert all(torch.equal(killed.weights[name], alone.weights[name]) for name in alone.weights)
-    curves = [read_metrics(tmp_path / name / METRICS_FILE) for name in ("killed", "alone")]
-    assert [row["step"] for row in curves[0]] == [row["step"] for row in curves[1]] != []
-    for column in ("loss_nats", "bits_per_byte", "grad_norm", "rate", "flops"):
-        assert [row[column] for row in curves[0]] == [row[column] for row in curves[1]]
-    return deaths
-
-
 @pytest.mark.parametrize(("dtype", "often"), [("float32", True), ("bfloat16", False)])
 def test_six_kills_leave_no_trace(killable: Host, tmp_path: Path, dtype: str, often: bool) -> None:
-    deaths = campaign(killable, tmp_path, dtype, 6, often)
-    assert sum(death.step >= 1 for death in deaths) >= 4
-    assert sum(death.said in WRITING for death in deaths) >= 1
+    assert Drill(killable, tmp_path, dtype, steps=18).kills(6, often).startswith("6 kills")
 
 
 def test_the_drill_in_short(tmp_path: Path) -> None:

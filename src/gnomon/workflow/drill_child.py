@@ -72,7 +72,8 @@ def run(job: dict[str, Any], rank: int, meeting: str) -> None:
     if job.get("file_bytes"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_bytes"], job["file_bytes"]))
-    plan, corpus = plan_of(job), JumpingCorpus()
+    plan, folder = plan_of(job), Path(job["folder"])
+    corpus: Any = JumpingCorpus()
     execution = decide(plan, checkpoint_every_s=job["every_s"], keep_steps=tuple(job["keep_steps"]))
     execution = replace(execution, micro_rows=job.get("micro_rows", 4), log_every=4)
     processes = job.get("processes", 1)
@@ -84,8 +85,7 @@ def run(job: dict[str, Any], rank: int, meeting: str) -> None:
         say(what, step)
 
     with joined(rendezvous=f"file://{meeting}", rank=rank, size=processes) as crew:
-        folder: Any = Path(job["folder"])
-        train(plan, corpus, folder, execution=execution, mode="auto", on_event=listen, **shared_by(crew))  # type: ignore[arg-type]  # reads tokens and their bytes alone
+        train(plan, corpus, folder, execution=execution, mode="auto", on_event=listen, **shared_by(crew))
 
 
 def live(job: dict[str, Any], rank: int, meeting: str) -> None:
