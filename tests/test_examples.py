@@ -56,4 +56,3 @@ def test_the_term_is_minimised_and_seen_in_the_metrics(extend, tmp_path):
     curve = read_metrics(run / "metrics.parquet")
     assert curve[-1]["loss_nats"] < curve[0]["loss_nats"]
     assert curve[-1]["confidence_penalty"] < 0
-

@@ -48,7 +48,8 @@ class Setting:
     """What one weight gets.
 
     init_std: standard deviation of its first values; 0 for constants (a gain's constant is initial_gain).
-    rate: the optimiser's rate at schedule 1. decay: the share of itself it loses per step at schedule 1, whatever the rate.
+    rate: the optimiser's rate at schedule 1. decay: the share of itself it loses per step at schedule 1, whatever the
+    rate.
     eps: AdamW's epsilon. optimiser: "adamw", or "muon", whose update carries sqrt(fan_out / fan_in) in itself.
     """
 
@@ -149,7 +150,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """The model's parameters grouped by equal optimiser, rate, decay and epsilon, in the model's order.
 
-    Each group: params (tensors), names (in the same order), rate, decay, eps, optimiser. Raises GnomonError for unknown names.
+    Each group: params (tensors), names (in the same order), rate, decay, eps, optimiser. Raises GnomonError for unknown
+    names.
     """
     groups: dict[tuple[str, float, float, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():

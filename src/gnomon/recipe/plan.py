@@ -114,7 +114,7 @@ class Optimisation:
     embedding_exponent: float = -0.5  # the embedding's rate is r h m^x (arXiv:2506.15025)
     width_exponent: float = -1.0  # hidden, output and head take h m^x; -1 is CompleteP (arXiv:2505.01618)
     spike_sigmas: float = later(6.0)  # a loss so far above the last 128 is not learned from; 0: learn from every step
-    optimiser: str = later("adamw")  # adamw | muon: of the matrices; embedding, head and gains are AdamW's (train/muon.py)
+    optimiser: str = later("adamw")  # adamw | muon: of the matrices; the rest are AdamW's (train/muon.py)
     muon_rate: float = later(0.0)  # of Muon's orthogonal updates, at every width
     muon_momentum: float = later(0.95)
 

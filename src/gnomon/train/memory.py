@@ -61,7 +61,7 @@ def needs(
     half = 4 if plan.dtype == "bfloat16" else 0  # the copy that is multiplied with, and its gradient
     compiled = execution.kernels.startswith("native")
     work = compiled_bytes(plan, execution) if compiled else activation_bytes(plan, execution)
-    copy = 4.0 * wide * n
+    copy = 6.0 * wide * n  # of both moments: as tensors, as bytes each, and as one file
     touched = min(corpus_bytes, float(plan.steps) * plan.batch_rows * PAGE_AROUND)
     memory = {
         "Python and torch": libraries + WARMING,

@@ -121,9 +121,7 @@ def _resume(wish: Wish, home: Path, crew: Crew) -> str:
 
     plan = read_plan(RunStore(home).find(wish.resume))
     corpus = _corpus_of(plan, home)
-    return _train(
-        plan, corpus, home, None, registry_head="", mode="resume", inexact=wish.inexact, wish=wish, crew=crew
-    )
+    return _train(plan, corpus, home, None, registry_head="", mode="resume", inexact=wish.inexact, wish=wish, crew=crew)
 
 
 def _branch(wish: Wish, home: Path, crew: Crew) -> str:

@@ -13,11 +13,11 @@ from gnomon.common.errors import GnomonError
 from gnomon.forecast import read
 from gnomon.forecast.metrics import choose_metric
 
-EXPORT = '''"Name","State","Notes","User","Created","Runtime","Sweep","lr","model.n_params","train_tokens","eval/loss"
+EXPORT = """"Name","State","Notes","User","Created","Runtime","Sweep","lr","model.n_params","train_tokens","eval/loss"
 "small","finished","-","me","2026-01-01T00:00:00.000Z","3600","","0.003","1000000","20000000","3.51"
 "big","crashed","-","me","2026-01-02T00:00:00.000Z","7200","","0.002","4000000","80000000","3.20"
 "big","finished","-","me","2026-01-02T00:00:00.000Z","7300","","0.002","4000000","80000000",""
-'''
+"""
 
 
 def test_the_runs_pages_export(tmp_path: Path) -> None:
