@@ -97,3 +97,4 @@ def _alike(one: Any, other: Any) -> bool:
         return abs(float(one) / float(other) - 1) < 0.01
     except (TypeError, ValueError, ZeroDivisionError):
         return str(one).strip().lower() == str(other).strip().lower()
+
