@@ -305,7 +305,7 @@ def test_graded_tasks_are_trained_on_whole_and_no_score_text_holds_them(
     mixed = plain.model_copy(update={"sources": (*plain.sources, tasks)})
     corpus = build_corpus(mixed, tmp_path / "home")
     train = "".join(texts_of(corpus, "train"))
-    assert 70 < train.count('"""') / 2 < 130  # problems in 20 kB
+    assert 130 < train.count('"""') / 2 < 200  # problems in 20 kB
     assert "def " not in "".join(texts_of(corpus, "documents"))
     alone = build_corpus(plain, tmp_path / "other")
     assert texts_of(corpus, "documents") == texts_of(alone, "documents")

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,19 +49,18 @@ def test_every_hostile_program_is_stopped(sandbox):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become an ordinary user")
-def test_every_hostile_program_is_stopped_for_an_ordinary_user(tmp_path):
-    source = tmp_path / "src"
-    shutil.copytree(Path(gnomon.__file__).parent, source / "gnomon", ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in (source, *source.parents):
-        if folder.is_relative_to(tmp_path.parents[1]) and not folder.stat().st_mode & 0o5:
-            folder.chmod(folder.stat().st_mode | 0o5)
+def test_every_hostile_program_is_stopped_for_an_ordinary_user():
     python = next((p for p in (sys.executable, "/usr/local/bin/python3", "/usr/bin/python3") if _usable(p)), None)
     if python is None:
         pytest.skip("no Python here that an ordinary user may start")
-    done = subprocess.run(
-        [python, "-c", SUITE], user=65534, group=65534, extra_groups=[], capture_output=True, text=True,
-        env={"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}, cwd="/", check=False,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
+        os.chmod(folder, 0o755)
+        source = Path(folder) / "src"
+        shutil.copytree(Path(gnomon.__file__).parent, source / "gnomon", ignore=shutil.ignore_patterns("__pycache__"))
+        done = subprocess.run(
+            [python, "-c", SUITE], user=65534, group=65534, extra_groups=[], capture_output=True, text=True,
+            env={"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}, cwd="/", check=False,
+        )  # fmt: skip
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 
