@@ -56,10 +56,12 @@ def needs(
     held_out_tokens: that the run is examined on. The sum is the most that is held at once; what is not held at the same
     time (activations, and the copy that a checkpoint is written from) counts once, the larger of the two.
     """
+    from gnomon.train.execution import ANYWHERE, COMPILED
+
     shape, n = plan.shape, total_parameters(plan.shape)
     wide = 8 if plan.dtype == "float64" else FLOAT
     half = 4 if plan.dtype == "bfloat16" else 0  # the copy that is multiplied with, and its gradient
-    compiled = execution.kernels.startswith("native")
+    compiled = execution.kernels not in (*ANYWHERE, COMPILED)
     work = compiled_bytes(plan, execution) if compiled else activation_bytes(plan, execution)
     copy = 6.0 * wide * n  # of both moments: as tensors, as bytes each, and as one file
     touched = min(corpus_bytes, float(plan.steps) * plan.batch_rows * PAGE_AROUND)
