@@ -166,3 +166,12 @@ def test_weights_that_are_gone_or_altered_are_named(continued, tmp_path):
     with pytest.raises(GnomonError, match=r"weights\.safetensors: missing or altered"):
         initial_weights(plan, home)
     path.write_bytes(whole)
+
+
+def test_an_export_overwrites_nothing(tmp_path):
+    taken = tmp_path / "file"
+    taken.write_text("mine")
+    for to in ("hf", "gguf"):
+        with pytest.raises(GnomonError, match="nothing is overwritten"):
+            export(tmp_path, "smollm2", to, taken)
+    assert taken.read_text() == "mine"

@@ -37,7 +37,8 @@ def export(home: Path, name: str, to: str, folder: Path) -> list[Path]:
     if to not in FORMATS:
         raise GnomonError(f"export --to {to}: it is one of {', '.join(FORMATS)}")
     target = folder if folder.suffix == ".gguf" and to == "gguf" else None
-    if (target is not None and target.exists()) or (target is None and folder.exists() and any(folder.iterdir())):
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and (target is not None or not empty):
         raise GnomonError(f"export: {folder} is there already; give a new place, nothing is overwritten")
     found = _find(home, name)
     if to == "hf":

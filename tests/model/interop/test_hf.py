@@ -273,6 +273,9 @@ def test_a_damaged_or_missing_file_is_one_line(folder):
     (folder / "config.json").write_text("{")
     with pytest.raises(GnomonError, match=r"config\.json: not readable as JSON"):
         read_folder(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(GnomonError, match=r"no config\.json; a model's folder holds"):
+        read_folder(folder)
 
 
 def test_gpt2_of_another_kind_is_one_line(tmp_path):

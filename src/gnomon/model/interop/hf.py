@@ -59,6 +59,8 @@ def read_folder(folder: Path) -> Imported:
 
 def read_model(folder: Path) -> Transformer | Classic:
     """The weights alone, in fp32."""
+    if not (folder / "config.json").is_file():
+        raise GnomonError(f"{folder}: no config.json; a model's folder holds config.json, {SINGLE} and tokenizer.json")
     config = _json(folder / "config.json")
     kind = config.get("model_type")
     if kind not in KINDS:
