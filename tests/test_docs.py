@@ -19,6 +19,7 @@ PAGES = (
     "docs/registry.md",
     "docs/peers.md",
     "docs/ladders.md",
+    "docs/evals.md",
     "docs/scale.md",
     "docs/autograd.md",
     "docs/muon.md",
