@@ -27,10 +27,12 @@ def first_bad_module(learner: Learner, rows: NDArray[np.int64]) -> str:
     watch = _Watch(learner.model)
     with watch.hooks():
         shown = learner.plain_gradient()(rows)
-    if watch.found:
-        return watch.found
+    if watch.forward:
+        return watch.forward
     if not bool(torch.isfinite(shown).all()):
         return "the loss, forward: every module's output is finite"
+    if watch.backward:
+        return watch.backward
     norm = learner.norm()
     if norm != norm or norm in (float("inf"), float("-inf")):
         return "the norm of the gradient: every module's gradient is finite, their squares are too large"
@@ -38,10 +40,10 @@ def first_bad_module(learner: Learner, rows: NDArray[np.int64]) -> str:
 
 
 class _Watch:
-    """found: the first fault, "" while there is none."""
+    """forward, backward: the first fault on the way there and back, "" while there is none."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model, self.found = model, ""
+        self.model, self.forward, self.backward = model, "", ""
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
@@ -61,24 +63,28 @@ class _Watch:
             for handle in handles:
                 handle.remove()
 
-    def _say(self, values: Any, words: str) -> None:
-        if not self.found and not _finite(values):
-            self.found = words
+    def _there(self, values: Any, words: str) -> None:
+        if not self.forward and not _finite(values):
+            self.forward = words
+
+    def _back(self, values: Any, words: str) -> None:
+        if not self.backward and not _finite(values):
+            self.backward = words
 
     def _entering(self, name: str) -> Any:
-        return lambda module, given: self._say(given, f"{_parent(name)}, forward, before {_leaf(name)}")
+        return lambda module, given: self._there(given, f"{_parent(name)}, forward, before {_leaf(name)}")
 
     def _leaving(self, name: str) -> Any:
-        return lambda module, given, made: self._say(made, f"{name or 'the model'}, forward")
+        return lambda module, given, made: self._there(made, f"{name or 'the model'}, forward")
 
     def _backward_in(self, name: str) -> Any:
-        return lambda module, made: self._say(made, f"{_parent(name)}, backward, behind {_leaf(name)}")
+        return lambda module, made: self._back(made, f"{_parent(name)}, backward, behind {_leaf(name)}")
 
     def _backward_out(self, name: str) -> Any:
-        return lambda module, made, given: self._say(made, f"{name}, backward")
+        return lambda module, made, given: self._back(made, f"{name}, backward")
 
     def _weight(self, name: str) -> Any:
-        return lambda gradient: self._say(gradient, f"{_module(name)}, backward, the gradient of its weights")
+        return lambda gradient: self._back(gradient, f"{_module(name)}, backward, the gradient of its weights")
 
 
 def _finite(values: Any) -> bool:
