@@ -140,7 +140,7 @@ def test_what_came_of_it_is_spoken_to_and_exported_as_what_it_was(continued, tmp
     [
         ({"overrides": (*SETTINGS, "family.context=128")}, "family.context is 128; model reads at most 64 tokens"),
         ({"init": "nowhere/m.gguf"}, "nowhere/m.gguf: no such file"),
-        ({"init": "nowhere"}, r"nowhere/config\.json: No such file"),
+        ({"init": "nowhere"}, r"nowhere: no config\.json; a model.s folder holds"),
         ({"width": 64}, "it goes with a folder or recipe, --steps and --beside"),
         ({"what": "", "resume": "0123"}, "it goes with a folder or recipe, --steps and --beside"),
         ({"init": "", "beside": 64}, "it stands beside --init"),
