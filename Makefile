@@ -10,7 +10,7 @@ export MPLBACKEND := Agg
 .PHONY: help quickstart setup test test-all drill lint clean
 
 help:
-	@echo "make quickstart  forecast a model from tiny ones, train it, open the envelope (about 15 minutes)"
+	@echo "make quickstart  forecast a model from tiny ones, train it, open the envelope (7 minutes on idle cores)"
 	@echo "make test        the default suite (under 8 minutes on two cores)"
 	@echo "make test-all    the default suite and the slow tests (under 30 minutes)"
 	@echo "make drill       everything that can befall a run, done to one (under 6 minutes on two idle cores)"
