@@ -10,18 +10,16 @@ brings it: Q4_1, de-quantised here and by transformers, and quantised again to Q
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gnomon.common.errors import GnomonError, JobFailed
+from gnomon.common.errors import GnomonError
 from gnomon.workflow import peer_generation
+from gnomon.workflow.peer_process import PeerProcess
 from gnomon.workflow.peers import installed, python_of, smollm2_gguf
 
 if TYPE_CHECKING:
@@ -81,20 +79,13 @@ class Ours:
         return {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - spent, "tokens": drawn}
 
 
-class Peer:
+class Peer(PeerProcess):
     """A peer's process. Raises JobFailed with its last words when it ends."""
 
     setting = ""
 
     def __init__(self, home: Path, name: str, threads: int) -> None:
-        self.name = name
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (it lives as long as the process)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-        environment.pop("PYTHONPATH", None)
-        self._process = subprocess.Popen(
-            [str(python_of(home, ENVIRONMENT)), "-I", peer_generation.__file__],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment,
-        )  # fmt: skip
+        super().__init__(python_of(home, ENVIRONMENT), peer_generation.__file__, name, threads)
 
     def open(self, model: Path, prompts: Sequence[Sequence[int]], threads: int) -> None:
         request = {"do": "open", "runner": self.name, "model": str(model), "prompts": prompts, "threads": threads}
@@ -104,27 +95,8 @@ class Peer:
         return self.ask({"do": "generate", "tokens": tokens, "show": show})
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            code = self._process.wait()
-            self._errors.seek(0)
-            last = [text.strip() for text in self._errors if text.strip()] or ["no message"]
-            raise JobFailed(f"peer {self.name}: its process ended with code {code} ({last[-1]})")
-        value: dict[str, Any] = json.loads(line)
+        value: dict[str, Any] = json.loads(self.answer(json.dumps(request)))
         return value
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            if stream is not None:
-                stream.close()
 
 
 def q8_file(home: Path) -> Path:

@@ -7,24 +7,21 @@ and returns when that is over, so its steps take turns with gnomon's. Which prec
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from gnomon.common.errors import JobFailed
 from gnomon.recipe.plan import Plan
 from gnomon.workflow import peer_training
+from gnomon.workflow.peer_process import PeerProcess
 from gnomon.workflow.peers import installed, python_of
 
 PEERS = tuple(peer_training.PRECISIONS)
 WARMUP, TRIED = 2, 4  # steps by which a precision is judged
 
 
-class Peer:
+class Peer(PeerProcess):
     """A peer's process; a call takes one optimiser step.
 
     setting: the precision of the model in hand, and whether it is compiled. tried: seconds of a step by setting.
@@ -32,15 +29,9 @@ class Peer:
 
     def __init__(self, home: Path, name: str, threads: int) -> None:
         """Raises GnomonError when its environment is not there."""
-        self.name, self.threads, self.setting = name, threads, ""
+        super().__init__(python_of(home, name), peer_training.__file__, name, threads)
+        self.threads, self.setting = threads, ""
         self.tried: dict[str, float] = {}
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (it lives as long as the process)
-        command = [str(python_of(home, name)), "-I", peer_training.__file__]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-        environment.pop("PYTHONPATH", None)
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment
-        )
 
     def begin(self, plan: Plan, precision: str, compiled: bool = False) -> None:
         """Make a model of the plan's shape and wait until it could take its first step."""
@@ -54,33 +45,12 @@ class Peer:
             },
             "rows": plan.batch_rows, "precision": precision, "compile": compiled, "threads": self.threads,
         }  # fmt: skip
-        self._tell(json.dumps(request))
+        self.answer(json.dumps(request))
         self.setting = precision + (", compiled" if compiled else "")
 
     def __call__(self) -> None:
         """One optimiser step."""
-        self._tell("step")
-
-    def _tell(self, line: str) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        if not answer:
-            code = self._process.wait()
-            self._errors.seek(0)
-            last = [text.strip() for text in self._errors if text.strip()] or ["no message"]
-            raise JobFailed(f"peer {self.name}: its process ended with code {code} ({last[-1]})")
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            if stream is not None:
-                stream.close()
+        self.answer("step")
 
 
 def choose_fastest(peer: Peer, plan: Plan, compiled: bool = False) -> None:
